@@ -12,6 +12,8 @@ from outlive.cli.app import app
 
 PAGE = "reference/commands.md"
 _BOLD = re.compile(r"\[/?bold\]")
+_OPTION = re.compile(r"`[^`]*`|(?<![\w-])(--[a-z][a-z-]*)")
+"""Code, or an option in prose, which may not be parted at its hyphens (site.css)."""
 _DOCS = re.compile(r"\bdocs/([\w.-]+\.md)\b")
 
 
@@ -75,4 +77,4 @@ def _cell(text: str) -> str:
 
 
 def _linked(text: str) -> str:
-    return _DOCS.sub(r"[\1](../\1)", text)
+    return _DOCS.sub(r"[\1](../\1)", _OPTION.sub(lambda one: f"`{one[1]}`{{ .option }}" if one[1] else one[0], text))

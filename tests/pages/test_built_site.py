@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.dashboard import browser as driven
 from tests.pages import browser
 from tests.pages.page import DOCS
 
@@ -91,3 +92,20 @@ def test_the_search_finds_something_without_a_network(site: Path, tmp_path: Path
     text = browser.shown(site / "index.html", "q=ReferenceCountingAssertionError", tmp_path / "browser")
     found = re.findall(r'<a href="[^"]*?([\w./-]+\.html)[^"]*" class="md-search-result__link"', text)
     assert any("reference-counting" in address for address in found), found
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_fit_narrow_screens_and_can_be_read(site: Path, tmp_path: Path, dark: bool) -> None:
+    if not browser.NAME:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    scheme = "slate" if dark else "default"
+    with driven.browser(tmp_path / "browser") as page:
+        page.size(400, dark=dark)
+        for name in ("index", "tutorial", "howto/owner-died", "reference/outlive", "reference/commands", "limits"):
+            page.open(f"file://{site}/{name}.html")
+            page.until(f"location.href.endsWith('{name}.html') && document.body.dataset.mdColorScheme === '{scheme}'")
+            assert page.eval("document.documentElement.scrollWidth <= innerWidth"), (name, "is wider than the window")
+            assert (name, page.eval(driven.FAINT)) == (name, [])
+        page.open(f"file://{site}/index.html?q=OwnerDiedError")
+        page.until("!!document.querySelector('.md-search-result__link')")
+        assert page.eval(driven.FAINT) == []
