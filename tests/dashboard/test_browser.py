@@ -244,6 +244,44 @@ def test_drain(page: Page, one: Served) -> None:
     page.until("document.querySelector('main').innerText.includes('copied to other nodes')")
 
 
+def test_actions_that_fail_say_so(page: Page, one: Served) -> None:
+    before = len(one.source._workers)
+    page.click("Let idle workers go")
+    page.click("Show which", "#dialog")
+    page.until(f"{TITLE}.endsWith('would leave')")
+    one.source.error = "the GCS went away"
+    page.click("Let ", "#dialog")
+    page.until("document.querySelector('#dialog .problem')?.innerText.includes('the GCS went away')")
+    one.source.error = None
+    assert len(one.source._workers) == before
+    page.press("Escape")
+    show(page, "nodes")
+    one.source.go_on.clear()
+    page.click("node-03", ".nodes")
+    page.click("Drain", "#dialog")
+    page.click("Drain it", "#dialog")
+    page.until(f"{TITLE} === 'Draining has begun'")
+    page.press("Escape")
+    page.until("!!document.querySelector('progress')")
+    one.source.error = "the GCS went away"
+    one.source.go_on.set()
+    page.until("/Draining .* failed: the GCS went away/.test(document.querySelector('main').innerText)")
+    one.source.error = None
+    page.until("document.getElementById('problem').hidden")
+
+
+def test_no_worker_may_go(tab: Page) -> None:
+    source = Played(20, 0, 2)
+    source._workers = [row for row in source._workers if not row["retirable"]]
+    with served(source) as one:
+        tab.open(one.opened)
+        tab.until("document.querySelectorAll('.workers .row').length > 5")
+        tab.click("Let idle workers go")
+        tab.click("Show which", "#dialog")
+        tab.until(f"{TITLE} === 'No worker would leave'")
+        assert tab.eval("document.querySelectorAll('#dialog button').length") == 1  # Close
+
+
 def test_a_silent_node_and_what_was_not_checked(page: Page) -> None:
     show(page, "nodes")
     page.until("document.querySelector('main').innerText.includes('its keeper does not answer')")
