@@ -22,7 +22,7 @@ from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
 from outlive.errors import CorruptArray, StoreFull, StoreUnavailable
 
-PROTOCOL = 11  # raised whenever keepers or catalogs cannot serve programs of the version before
+PROTOCOL = 12  # raised whenever keepers or catalogs cannot serve programs of the version before
 _TO_GO = 120.0  # seconds that the process of a dead keeper may take to end
 _TRY_AGAIN = 1.0  # seconds between two tries, while there is no room
 _log = logging.getLogger(__name__)
