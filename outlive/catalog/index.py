@@ -82,8 +82,10 @@ class Index:
                 behind = max(behind, lost.info.version)
         if behind:
             return behind
-        replaced = [self.admit(info, node) for info in infos]
-        return [replacement for some in replaced for replacement in some]
+        replaced: list[Replacement] = []
+        for info in infos:
+            replaced += self.admit(info, node)
+        return replaced
 
     def admit(self, info: ArrayInfo, node: str) -> list[Replacement]:
         """List an array found on a shelf. If it is older than the current array of its key, that supersedes it."""
@@ -113,6 +115,8 @@ class Index:
         if new.info.replicas > 1 or self.copies.of(new.info.id):
             self.copies.add(new.info, new.node, new.node)
         self._listed[new.info.id] = info.store, info.key
+        if not new.superseded:
+            return []
         newest = Holding(new.info.id, new.node, new.info)
         return [Replacement(old, newest, info.store, info.key) for old in new.superseded]
 
@@ -239,10 +243,12 @@ class Index:
 
     def unsettled(self, store: str, key: str | None) -> dict[str, ArrayInfo]:
         """By node, an array that may be found there by this key."""
-        return dict(self._unsettled.get((store, key or ""), {}))
+        return dict(self._unsettled.get((store, key or ""), {})) if self._unsettled else {}
 
     def unsettled_beside(self, info: ArrayInfo) -> dict[str, ArrayInfo]:
         """By node, another array that may be found there by this array's key."""
+        if not self._unsettled:  # as nearly always, and each put asks twice
+            return {}
         return {node: one for node, one in self.unsettled(info.store, info.key).items() if one.id != info.id}
 
     def all_unsettled(self) -> list[tuple[str, ArrayInfo]]:

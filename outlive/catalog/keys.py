@@ -88,8 +88,9 @@ def add(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conversa
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # The writer has given up an array; or one was replaced before it was sealed, and its file is being dropped.
     given_up = state.given_up.get(node, ())
-    if any(info.id in given_up or state.is_going(info.id) for info in infos):
-        return Bound(0)
+    for info in infos:
+        if info.id in given_up or state.is_going(info.id):
+            return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
     if behind := _behind(state, infos):
@@ -106,25 +107,26 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
 
 def _behind(state: State, infos: Iterable[ArrayInfo]) -> int:
     """The version that these arrays have to exceed, as something later was deleted or may be there; else 0."""
-    later = [
-        one.version
-        for info in infos
-        for one in state.index.unsettled_beside(info).values()
-        if one.version >= info.version
-    ]
-    return max([*later, state.deleted_after(infos)])
+    behind = state.deleted_after(infos)
+    for info in infos:
+        for one in state.index.unsettled_beside(info).values():
+            if one.version >= info.version:
+                behind = max(behind, one.version)
+    return behind
 
 
 def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str, ArrayInfo]]:
     """Where else readers may find by name what these arrays replace: node, id of the old array, and the new array."""
     found = set[tuple[str, str, ArrayInfo]]()
+    unlisted = state.unlisted - {node}
     for info in infos:
-        found |= {(other, "", info) for other in state.unlisted if other != node}  # it may have any array
+        if unlisted:  # they may have any array
+            found |= {(other, "", info) for other in unlisted}
         entry = state.index.find(info.store, info.key or "")
         if entry is not None and entry.info.id != info.id:
             found |= {(other, entry.info.id, info) for other in state.index.holders(entry.info.id) if other != node}
-        unsettled = state.index.unsettled_beside(info)
-        found |= {(other, one.id, info) for other, one in unsettled.items() if other != node}
+        if unsettled := state.index.unsettled_beside(info):
+            found |= {(other, one.id, info) for other, one in unsettled.items() if other != node}
     return found
 
 

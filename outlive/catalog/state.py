@@ -322,8 +322,12 @@ class State:
 
     def deleted_after(self, infos: Iterable[ArrayInfo]) -> int:
         """The version of what was deleted, if one of these is no later; else 0. Their puts must exceed it."""
-        later = ((info, self.deleted.get((info.store, info.key or ""), 0)) for info in infos)
-        return max((version for info, version in later if info.version <= version), default=0)
+        found = 0
+        for info in infos:
+            version = self.deleted.get((info.store, info.key or ""), 0)
+            if version >= info.version:
+                found = max(found, version)
+        return found
 
     def note_over(self, array_id: str, node: str) -> None:
         """Note that an array's lifetime is over by a node's clock: a copy would end there at once, and be made anew."""
