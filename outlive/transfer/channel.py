@@ -217,6 +217,8 @@ class _explained:  # noqa: N801 - named as those of contextlib; a generator woul
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None:
+            return
         if isinstance(error, OSError) and error.errno is None and not str(error).endswith("timed out"):
             return
         if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError | ssl.SSLWantWriteError):
