@@ -28,9 +28,11 @@ from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.measuring import CatalogMeasures, works
 from outlive.cluster.port import Peers, in_group
+from outlive.collecting import without_collections
 from outlive.node import Autoscaler
 
 _ROUNDS_EVERY = 1.0  # seconds
+_MANY = 1 << 17  # bytes of a request, which names a thousand arrays or more
 _log = logging.getLogger(__name__)
 
 
@@ -104,6 +106,9 @@ class Catalog:
 
     def bind(self, request: bytes) -> bytes:
         """See `keys.bind`. The request is packed by `wire.pack_request`, the answer by `wire.pack_bound`."""
+        return self._bind(request) if len(request) < _MANY else without_collections(lambda: self._bind(request))
+
+    def _bind(self, request: bytes) -> bytes:
         return pack_bound(self.driver.step(keys.bind, *unpack_request(request)))
 
     @in_group("change")

@@ -22,6 +22,7 @@ from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
+from outlive.collecting import without_collections
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType, StoreUnavailable
 from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
@@ -41,7 +42,7 @@ from outlive.store.replicas import check_replicas, replicate
 from outlive.store.saving import Saved, save, warn_of_lost
 from outlive.store.scopes import Scope, end_scope, open_scope
 from outlive.store.session import Session
-from outlive.store.values import stored_form, value_of
+from outlive.store.values import are_many_arrays, stored_form, value_of
 from outlive.units import parse_duration
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ class Store(MutableMapping[str, Any]):
         pairs = ((check_key(key), one) for key, one in values.items()) if keyed else ((None, one) for one in values)
         forms = ((key, self._form(value)) for key, value in pairs)
         with progress_bar.of("storing", unit="values", total=len(values) if isinstance(values, Sized) else 0) as bar:
-            drafts = session.writer.drafts_of(bar.each(forms), store=self.name, options=options)
+            write = functools.partial(session.writer.drafts_of, bar.each(forms), store=self.name, options=options)
+            drafts = without_collections(write) if are_many_arrays(values) else write()
             if drafts and keyed:
                 commit(session, drafts)
             elif drafts:

@@ -30,6 +30,7 @@ ARRAY = "array"
 """The kind of a stored array, beside the names of codecs."""
 
 _TAIL = 64 << 10  # bytes that are asked for first: they have most structures
+_MANY, _AT_REST = 10_000, 1 << 30  # values that are put at once, and bytes of them, while the collector may rest
 _NONE: Array = np.empty(0, np.uint8)
 Read = Callable[[int, int], Array]
 
@@ -82,6 +83,18 @@ def stored_form(value: Any, *, pickle: bool) -> Array | Packed:
             return pack(array, pickle=pickle)
         return array
     return pack(value, pickle=pickle)
+
+
+def are_many_arrays(values: Any) -> bool:
+    """Whether so many arrays are to be stored that Python's collector should rest meanwhile.
+
+    It may rest only if nothing is made that it alone would free, and not for long: so they are arrays, in a container
+    of Python's own, and of 1 GiB at most.
+    """
+    if type(values) not in {dict, list, tuple} or len(values) < _MANY:
+        return False
+    some = values.values() if type(values) is dict else values
+    return all(type(one) is np.ndarray for one in some) and sum(one.nbytes for one in some) <= _AT_REST
 
 
 def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:

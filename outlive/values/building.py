@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from outlive.collecting import without_collections
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
-from outlive.values.collecting import without_collections
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS

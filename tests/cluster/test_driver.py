@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
@@ -11,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import keys
 from outlive.catalog.instructions import Ask, Call, Conversation, Start, Together, Wait
 from outlive.catalog.state import Outside, State
+from outlive.catalog.wire import Bound, pack_request, unpack_bound
+from outlive.cluster.catalog import Catalog
 from outlive.cluster.driver import Driver
 from tests.conftest import eventually
 
@@ -177,3 +182,21 @@ def test_what_is_wrong_is_noticed_and_stays_noticed() -> None:
         driver.step(spoil)
     with pytest.raises(AssertionError):
         driver.step(raise_round)
+
+
+def test_the_collector_rests_while_very_many_arrays_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look at all that the catalog knows, time and again, and at each new entry."""
+    catalog, states, bind = Catalog.__new__(Catalog), [], keys.bind
+    catalog.driver = driver_of()
+    catalog.driver.state.known.add("a")
+    catalog.driver.state.epochs["a"] = 7
+
+    def spied(*args: Any) -> Bound:
+        states.append(gc.isenabled())
+        return bind(*args)
+
+    monkeypatch.setattr(keys, "bind", spied)
+    for count in (1, 3000):
+        infos = [ArrayInfo(f"{n:032x}", "default", f"{n}", "'<f8'", (), False, 64, 8, 300, n + 1) for n in range(count)]
+        assert unpack_bound(catalog.bind(pack_request(infos, "a", 0))) == Bound(7)
+    assert states == [True, False] and gc.isenabled() and len(catalog.driver.state.index) == 3000

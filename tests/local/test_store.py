@@ -8,12 +8,15 @@ import os
 import pickle
 import socket
 import weakref
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 import outlive
+from outlive.arrays.writer import Writer
 from outlive.local.place import place_of
+from outlive.store import values
 from outlive.store.session import Session
 
 from .conftest import is_running, keeper_of, run
@@ -192,3 +195,32 @@ def test_a_failed_put_keeps_nothing_of_its_callers(shared_root, monkeypatch):
         assert put()() is None
     finally:
         gc.enable()
+
+
+def test_the_collector_rests_while_many_plain_arrays_are_put(store, monkeypatch):
+    """And not where more than their drafts is made: what a program's own code makes may need it."""
+    states, drafts_of = [], Writer.drafts_of
+
+    def spied(*args, **options):
+        states.append(gc.isenabled())
+        return drafts_of(*args, **options)
+
+    monkeypatch.setattr(Writer, "drafts_of", spied)
+    monkeypatch.setattr(values, "_MANY", 3)
+    array = np.ones(3)
+    few, many = {"a": array, "b": array}, {"a": array, "b": array, "c": array}
+    for some in (
+        many,
+        list(many.values()),
+        few,
+        (one for one in [array] * 3),
+        MappingProxyType(many),
+        {**many, "d": 1},
+    ):
+        store.put_many(some)
+        assert gc.isenabled()
+    assert states == [False, False, True, True, True, True]
+    assert not values.are_many_arrays([np.broadcast_to(array, (1 << 27, 3))] * 3), "that takes long"
+    with pytest.raises(outlive.InvalidKey):
+        store.put_many({**many, "": array})
+    assert gc.isenabled()

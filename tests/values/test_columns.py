@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from outlive.collecting import without_collections
 from outlive.errors import CorruptArray, PickleRefused, UnknownType
 from outlive.values import arrays, columns, packing, rows, wire
-from outlive.values.collecting import without_collections
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
 from tests.long import few
