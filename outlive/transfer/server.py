@@ -96,6 +96,7 @@ class Server:
         self._answered = answered
         self.counts = Counts()
         self._channels: set[Channel] = set()
+        self._idle: dict[Channel, None] = {}  # those that wait for a request, the one that waits longest first
         self._unproven = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -136,7 +137,7 @@ class Server:
         if connection is None:
             return
         with self._lock:
-            full = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
+            full = self._unproven >= _MOST_UNPROVEN or (len(self._channels) >= _MOST and not self._end_idle())
             if not full:
                 self._unproven += 1
         if full:
@@ -149,6 +150,18 @@ class Server:
             with self._lock:
                 self._unproven -= 1
             self._turn_away(connection)
+
+    def _end_idle(self) -> bool:
+        """End the connection that has asked for nothing for longest; False if there is none. The caller has the lock.
+
+        Each process that reads small arrays has one, which it opens again when it needs it. A keeper needs one too.
+        """
+        longest = next(iter(self._idle), None)
+        if longest is None:
+            return False
+        del self._idle[longest]
+        longest.abort()
+        return True
 
     def _turn_away(self, connection: socket.socket) -> None:
         """Close a connection that is one too many. The client is told so, except with TLS, which needs a handshake."""
@@ -170,7 +183,7 @@ class Server:
                 with self._lock:
                     self._unproven -= 1
             while not self._closed.is_set():
-                request = wire.request(channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE))
+                request = wire.request(self._next(channel))
                 if isinstance(request, wire.Question):
                     self._answer(channel, channel.read(request.size, time.monotonic() + _IDLE))
                 else:
@@ -183,10 +196,20 @@ class Server:
             with self._lock:
                 if channel is not None:
                     self._channels.discard(channel)
+                    self._idle.pop(channel, None)
             if channel is None:
                 connection.close()
             else:
                 channel.close(throw_away=True)
+
+    def _next(self, channel: Channel) -> bytes:
+        """Wait for the next request. Raises Lost."""
+        with self._lock:
+            self._idle[channel] = None
+        frame = channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE)
+        with self._lock:
+            self._idle.pop(channel, None)
+        return frame
 
     def _admit(self, channel: Channel) -> None:
         """Exchange proofs with a client. Raises Lost."""

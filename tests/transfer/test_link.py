@@ -196,6 +196,40 @@ def test_who_says_nothing_takes_no_room(start_server: Start, files: Files, monke
     assert read(link_to(there), array_id) == data
 
 
+def test_where_there_are_too_many_connections_idle_ones_end(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process that reads small arrays has one, and a keeper shall have one too."""
+    monkeypatch.setattr(server, "_MOST", 3)
+    array_id, data = files.add(10)
+    gate = threading.Event()
+    gate.set()
+
+    def opened(request: wire.Request) -> server.Opened:
+        assert gate.wait(60)
+        return files.opened(request)
+
+    there = start_server(opened=opened)
+    links = [link_to(there) for _ in range(5)]
+    for _ in range(2):
+        for link in links:
+            assert read(link, array_id) == data
+            eventually(lambda: len(there._channels) == len(there._idle) <= 3)
+    assert there.counts.full == 0
+    gate.clear()
+    found: list[bytes] = []
+    readers = [threading.Thread(target=lambda link=link: found.append(read(link, array_id))) for link in links[2:]]
+    for reader in readers:
+        reader.start()
+    eventually(lambda: len(there._channels) == 3 and not there._idle)
+    with pytest.raises(Full):
+        read(link_to(there), array_id)
+    gate.set()
+    for reader in readers:
+        reader.join()
+    assert found == [data] * 3
+
+
 def test_deadlines_end_what_hangs(start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outlive.transfer.proof.PATIENCE", 0.2)
     monkeypatch.setattr(client, "_ANSWER", 0.2)
