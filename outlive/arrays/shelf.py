@@ -366,12 +366,20 @@ class Shelf:
         with self.ledger.locked():  # so that no process seals the draft between the two removals
             if name is not None:
                 self.names.remove(*name, array_id)
+            # of a copy, other processes may have drafts, which they would seal then
+            copied = any(is_copy(f"{folder}/{array_id}") for folder in self.folders())
             disk = self.disk
             spilled = disk is not None and disk.release(array_id)
-            gone = self.memory.release(array_id) or spilled or any(map(self.delete_draft, self.tiers.drafts(array_id)))
+            gone = self.memory.release(array_id) or spilled
+            if copied or not gone:
+                gone |= self.delete_drafts(array_id)
         if spilled and disk is not None:
             disk.pool.trim()
         return gone
+
+    def delete_drafts(self, array_id: str) -> bool:
+        """Remove all drafts of an array; False if there is none."""
+        return sum(map(self.delete_draft, self.tiers.drafts(array_id))) > 0
 
     def delete_draft(self, path: str) -> bool:
         """Remove a draft and give back its bytes; False if there is none."""

@@ -43,8 +43,6 @@ class Fetches:
         """Returns the size of the chunks that this node sends and receives, in bytes, at most."""
         self.links: Links | None = None
         """The links to other nodes' transfer servers; None if everything goes through Ray."""
-        self.count = 0
-        """How many copies were made since the keeper started."""
 
     def fetch(self, packed: bytes, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         """See `Keeper.fetch`."""
@@ -187,10 +185,25 @@ class Fetches:
         began = self._shelf.ledger.epoch
         source = self._source(node, epoch, self.chunk_size())
         draft = copy(self._shelf, source, info.id, kept=kept, size=info.size)
+        self.take_in(draft, node, began)
+        if kept and not self._keep(draft.info, node):
+            raise NotThere(f"{info.id} was replaced or deleted")
+
+    def take_in(self, draft: Draft, node: str, began: int) -> None:
+        """Tell the catalog of a complete copy from this node, and seal it. Otherwise nothing of it stays.
+
+        Parameters
+        ----------
+        began
+            This shelf's epoch before the copy was begun.
+
+        Raises
+        ------
+        NotThere, Unreachable, StoreUnavailable
+        """
         try:
             self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
-            self.count += 1
             self._live_longer([draft.info], node)
         except BaseException:
             if draft.settled:
@@ -198,8 +211,6 @@ class Fetches:
             else:
                 draft.discard()
             raise
-        if kept and not self._keep(draft.info, node):
-            raise NotThere(f"{info.id} was replaced or deleted")
 
     def _join_scopes(self, infos: list[ArrayInfo], node: str) -> None:
         """Note the scopes of arrays that come from a node. An array of an unknown scope would end at once.

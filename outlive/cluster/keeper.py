@@ -23,6 +23,7 @@ from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of, times_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
+from outlive.arrays.tally import COPIED
 from outlive.arrays.tend.adopt import live
 from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
@@ -94,6 +95,7 @@ class Keeper(ShelfCalls):
         self._fetches = Fetches(self._shelf, node, peers)
         self._evacuation = Evacuation(self._shelf, node, peers, self.adopts)
         self._stop, self._rounds, self._sent_bytes = threading.Event(), 0, 0
+        self._copied_before = self._shelf.tally.totals()[COPIED]  # by former keepers, and processes of their time
         self._searched_at = peers.now()  # when shelves to adopt were searched for last
         self.go_on()
 
@@ -288,7 +290,7 @@ class Keeper(ShelfCalls):
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
-            fetched=self._fetches.count,
+            fetched=self._shelf.tally.totals()[COPIED] - self._copied_before,
             sent_bytes=self._sent_bytes + (0 if self._serving is None else self._serving.counts.sent),
             kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,

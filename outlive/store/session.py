@@ -22,6 +22,7 @@ from outlive.arrays.root import private_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
+from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
@@ -47,6 +48,8 @@ class Session:
 
     links: Links | None = None
     """To the transfer servers of other nodes, where they are used."""
+    own_copies: OwnCopies | None = None
+    """Copies small arrays of other nodes in this process, by these links."""
     place: Place | None = None
     """Of a local store; None in a Ray cluster."""
 
@@ -75,6 +78,8 @@ class Session:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
         self.links = connection.links()
+        if self.links is not None:
+            self.own_copies = OwnCopies(self.shelf, self.node, self.peers, self.links)
         _log.info("joined the stores of cluster %s by %s", connection.cluster, self.shelf.path)
 
     def apply(self, settings: Settings) -> None:

@@ -24,6 +24,7 @@ from outlive.cluster.catalog import Catalog
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.links import Links
 from outlive.cluster.listing import Listing
+from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody, RealTime
 from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
@@ -345,6 +346,8 @@ class PlayedSession(Session):
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self._chunks = lambda: 1 << 20
         self.links = cluster.keepers[node].fetches.links
+        if self.links is not None:
+            self.own_copies = OwnCopies(self.shelf, node, self.peers, self.links)
 
 
 def play(root: str, count: int) -> Iterator[PlayedCluster]:

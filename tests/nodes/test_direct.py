@@ -16,14 +16,18 @@ import pytest
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import size_in_pool
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.put_options import PutOptions
+from outlive.arrays.reader import Reader
+from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, pack
-from outlive.cluster import keeper, links, serving, small_copies, transfer
+from outlive.cluster import fetches, keeper, links, own_copies, serving, small_copies, transfer
+from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import Call, NoAnswer
 from outlive.cluster.short_calls import ShortCalls, is_small_fetch
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
@@ -31,7 +35,7 @@ from outlive.store.reading import by_handle
 from outlive.store.rows import part
 from outlive.transfer import channel, client, proof
 from tests.conftest import ROOT, eventually
-from tests.nodes.played import PlayedCluster, play
+from tests.nodes.played import PlayedCluster, PlayedSession, play
 
 MIB = 1 << 20
 ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by two connections
@@ -107,6 +111,121 @@ def test_small_arrays_come_by_one_connection(cluster: PlayedCluster, streams: li
         assert by_handle(cluster.session("b"), info, "a").tolist() == [info.shape[0]] * info.shape[0]
     assert not cluster.shelves["b"].has(gone.id)
     assert not streams
+
+
+# --- a reader's own copies
+
+
+def fetched_by_keepers(cluster: PlayedCluster) -> list[Call]:
+    """What readers have their keepers copy."""
+    found: list[Call] = []
+
+    def note(_: str, call: Call, make: Any) -> Any:
+        found.append(call)
+        return make()
+
+    cluster.peers.instead["fetch"] = note
+    return found
+
+
+def reader_on_b(cluster: PlayedCluster) -> PlayedSession:
+    """A process that has read one array of node `a` already: from then on it copies small ones by itself."""
+    session = cluster.session("b")
+    session.shelf = Shelf(session.shelf.path)  # its drafts are in a folder of its own
+    session.reader = Reader(session.shelf)
+    assert session.links is not None
+    session.own_copies = OwnCopies(session.shelf, "b", session.peers, session.links)
+    by_handle(session, put(cluster, np.zeros(1)), "a")
+    return session
+
+
+def test_a_reader_copies_small_arrays_by_itself(cluster: PlayedCluster, streams: list[Call]) -> None:
+    asked, session = fetched_by_keepers(cluster), reader_on_b(cluster)
+    arrays = [np.full(size, size) for size in (1, 3, 1000, 50_000, 1 << 17)]
+    infos = [put(cluster, array) for array in arrays]
+    for info, array in zip(infos, arrays, strict=True):
+        np.testing.assert_array_equal(by_handle(session, info, "a"), array)
+        assert cluster.holders(info.id) == {"a": True, "b": False}
+        assert not is_only_here(cluster.shelves["a"], info.id)  # who deletes it asks the catalog
+    assert len(asked) == 1  # the first: a process that reads only one looks for no way
+    assert all(cluster.catalog.erase(pack([info]), "a") for info in infos)
+    assert [cluster.holders(info.id) for info in infos] == [{}] * len(infos)
+    assert not streams
+
+
+def test_a_keeper_copies_what_is_large_or_ends_by_itself(cluster: PlayedCluster) -> None:
+    asked, session = fetched_by_keepers(cluster), reader_on_b(cluster)
+    for array, options in ((ARRAY, {}), (ARRAY[:1], {"lifetime": Lifetime(TTL, ttl=1000.0)})):
+        info = put(cluster, array, **options)
+        np.testing.assert_array_equal(by_handle(session, info, "a"), array)
+        assert asked.pop().args[0] == pack([info])
+
+
+def test_what_a_reader_cannot_copy_its_keeper_copies(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, session = fetched_by_keepers(cluster), reader_on_b(cluster)
+    assert session.own_copies is not None
+    with session.shelf.ledger.locked():  # a signal handler came in such a block
+        assert not session.own_copies.make(put(cluster, ARRAY[0]), "a", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(fetches.Fetches, "_join", lambda *_, **__: 0)  # the catalog refuses all copies
+        np.testing.assert_array_equal(by_handle(session, put(cluster, ARRAY[0]), "a"), ARRAY[0])
+    assert len(asked) > 1
+    before = len(asked)
+    deleted = put(cluster, ARRAY[0])
+    cluster.shelves["a"].delete(deleted.id)
+    with pytest.raises(ArrayNotFound):
+        by_handle(session, deleted, "a")
+    assert len(asked) > before
+    assert cluster.shelves["b"].ledger.used == sum(map(_size_on_disk, _files(cluster.shelves["b"])))
+
+
+def test_a_copy_that_another_process_has_made_meanwhile_counts(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, session = fetched_by_keepers(cluster), reader_on_b(cluster)
+    info, directly = put(cluster, ARRAY[0]), own_copies.directly
+
+    def late(*args: Any) -> Any:
+        draft = directly(*args)
+        cluster.keepers["b"].fetch(pack([info]), "a")
+        return draft
+
+    monkeypatch.setattr(own_copies, "directly", late)
+    np.testing.assert_array_equal(by_handle(session, info, "a"), ARRAY[0])
+    assert len(asked) == 1
+    assert not [path for path in _files(cluster.shelves["b"]) if "/new/" in path]
+
+
+def test_who_deletes_a_copy_deletes_what_others_are_copying(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes copy an array at a time, and it is deleted before the second one seals its copy."""
+    session, info = reader_on_b(cluster), put(cluster, ARRAY[0])
+    shelf, seal = cluster.shelves["b"], Shelf.seal_copy
+
+    def delete_first(self: Shelf, draft: Any) -> None:
+        monkeypatch.setattr(Shelf, "seal_copy", seal)
+        cluster.keepers["b"].fetch(pack([info]), "a")
+        assert shelf.has(info.id) and shelf.has_draft(info.id)
+        assert cluster.catalog.erase(pack([info]), "a")
+        seal(self, draft)
+
+    monkeypatch.setattr(Shelf, "seal_copy", delete_first)
+    with pytest.raises(ArrayNotFound):
+        by_handle(session, info, "a")
+    assert cluster.holders(info.id) == {}
+    assert shelf.ledger.used == sum(map(_size_on_disk, _files(shelf)))
+
+
+def _files(shelf: Shelf) -> list[str]:
+    """The segments of a shelf."""
+    folders = (shelf.mem, shelf.pool.folder, *(str(one) for one in Path(shelf.new).iterdir()))
+    return [str(path) for folder in folders for path in Path(folder).iterdir()]
+
+
+def _size_on_disk(path: str) -> int:
+    size = size_in_pool(os.path.basename(path))
+    return pages(os.lstat(path).st_size if size is None else size)
 
 
 # --- short calls

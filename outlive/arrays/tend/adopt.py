@@ -260,6 +260,7 @@ def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str, came: Callable[[
         came(array_id)
         if shelf.has(array_id):
             return keep(shelf, array_id)
+        shelf.delete_drafts(array_id)  # a copy that was begun before: after a deletion it would be sealed
         target = f"{tier.mem}/{array_id}"
         with tier.account.counting(target, before=0, after=pages(found.st_size)):
             os.rename(path, target)
