@@ -45,6 +45,18 @@ class Reader:
         ------
         ArrayNotFound, CorruptArray, TooManyViews
         """
+        view = self.find(info)
+        if view is None:
+            raise self._shelf.not_found(info)
+        return view
+
+    def find(self, info: ArrayInfo) -> np.ndarray[Any, Any] | None:
+        """The same as `view`; None if it is not here.
+
+        Raises
+        ------
+        CorruptArray, TooManyViews
+        """
         view: np.ndarray[Any, Any] | None = live_view(info.id)
         if view is not None:
             self._tally.viewed += 1
@@ -56,7 +68,7 @@ class Reader:
         try:
             return self._open(info.id, info)[1]
         except FileNotFoundError:
-            raise self._shelf.not_found(info) from None
+            return None
 
     def at_once(self, info: ArrayInfo, *, private: bool = False) -> np.ndarray[Any, Any] | None:
         """The same as `view` or `private`, if there is no live view; None if it takes more than one look at a file.

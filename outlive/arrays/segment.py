@@ -199,6 +199,13 @@ def verify(info: ArrayInfo, head: bytes, tail: bytes, path: str) -> None:
     raise CorruptArray(f"{_name(info)} is damaged: header or footer of {path} changed; run `outlive check`")
 
 
+def is_whole(info: ArrayInfo, segment: bytes | bytearray) -> bool:
+    """Whether these bytes are the segment of this array as this version writes it. If not, an older one may have."""
+    head, foot = header_of(info), footer(info)
+    sizes = len(head) == info.offset and len(head) + info.nbytes + len(foot) == info.size == len(segment)
+    return sizes and segment.startswith(head) and segment.endswith(foot)
+
+
 def unpack_trailer(tail: bytes, path: str) -> tuple[int, int, bytes, bytes]:
     """The trailer's four fields from the end of a segment.
 

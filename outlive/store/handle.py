@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from datetime import datetime
@@ -149,10 +150,10 @@ class ArrayHandle(metaclass=_Named):
             return view
         now = session.of(self._node)
         own = is_private(self.info.codec) and self.info.size > COPY_BELOW
-        try:
-            return now.reader.private(self.info) if own else now.reader.view(self.info)
-        except ArrayNotFound:
-            return by_handle(now, self.info, self._node)
+        if own:
+            with contextlib.suppress(ArrayNotFound):
+                return now.reader.private(self.info)
+        return by_handle(now, self.info, self._node)
 
     @in_cluster()
     def _pieces(self, path: tuple[Any, ...]) -> Any:

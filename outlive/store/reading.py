@@ -21,7 +21,7 @@ from outlive import progress
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.tally import MISSED
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
-from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store.elsewhere import fetch, locate, rows
 from outlive.store.gone import lost, missing, segment_gone
 
@@ -280,8 +280,9 @@ def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:
     """
     for _ in range(2):
         if not found.doomed or session.shelf.has(found.info.id):
-            with contextlib.suppress(ArrayNotFound):
-                return Here(session.reader.view(found.info))
+            array = session.reader.find(found.info)
+            if array is not None:
+                return Here(array)
         outcome = _bring(session, found, listed=listed)
         if isinstance(outcome, Gone):
             return outcome

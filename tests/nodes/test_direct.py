@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import size_in_pool
@@ -26,7 +28,7 @@ from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, pack
-from outlive.cluster import fetches, keeper, links, own_copies, serving, small_copies, transfer
+from outlive.cluster import direct, fetches, keeper, links, own_copies, serving, small_copies, transfer
 from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import Call, NoAnswer
 from outlive.cluster.short_calls import ShortCalls, is_small_fetch
@@ -491,6 +493,34 @@ def test_a_damaged_segment_is_no_array_elsewhere(cluster: PlayedCluster) -> None
     info = put(cluster, ARRAY)
     with open(f"{cluster.shelves['a'].mem}/{info.id}", "r+b") as file:
         file.write(b"x")
+    with pytest.raises(CorruptArray):
+        by_handle(cluster.session("b"), info, "a")
+    assert not cluster.shelves["b"].has(info.id)
+    assert cluster.shelves["b"].ledger.used == 0
+
+
+def test_a_small_array_that_another_version_wrote_is_read(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its footer says the same in another order."""
+    footer = segment.footer
+
+    def in_another_order(info: ArrayInfo) -> bytes:
+        fields = json.loads(footer(info)[: -segment.TRAILER.size])
+        text = json.dumps(dict(reversed(fields.items())), ensure_ascii=False, separators=(",", ":")).encode()
+        identity, checksum = bytes.fromhex(info.id), zlib.crc32(text, zlib.crc32(segment.header_of(info)))
+        return text + segment.TRAILER.pack(len(text), checksum, identity, segment.MAGIC)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segment, "footer", in_another_order)
+        info = put(cluster, ARRAY[0])
+    np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY[0])
+    assert not streams
+
+
+def test_a_small_array_is_verified_whole(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    info, told = put(cluster, ARRAY[0]), direct._told
+    monkeypatch.setattr(direct, "_told", lambda sent: (told(sent)[0]._replace(version=1), 0))
     with pytest.raises(CorruptArray):
         by_handle(cluster.session("b"), info, "a")
     assert not cluster.shelves["b"].has(info.id)
