@@ -1,4 +1,7 @@
-"""What a connection on this machine can carry: `sendfile` from one file in memory, received straight into another."""
+"""What a connection on this machine can carry: `sendfile` from one file in memory, received straight into another.
+
+Either the file is there already, or it is written meanwhile, and what is written goes at once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
 
+import numpy as np
+
 _BUFFERS = 4 << 20  # bytes
+_REQUEST = 40  # bytes
 
 
 @contextlib.contextmanager
@@ -26,7 +32,7 @@ def wire(size: int, streams: int) -> Iterator[Wire]:
             file.writelines(os.urandom(1 << 20) for _ in range(size >> 20))
         context = get_context("spawn")
         told: Any = context.SimpleQueue()
-        sender = context.Process(target=_send, args=(f"{root}/from", told), daemon=True)
+        sender = context.Process(target=_send, args=(f"{root}/from", streams, told), daemon=True)
         sender.start()
         try:
             with open(f"{root}/to", "w+b") as target:
@@ -43,9 +49,16 @@ class Wire:
     def __init__(self, port: int, fd: int, size: int, streams: int) -> None:
         self._port, self._fd, self._size, self._streams = port, fd, size, streams
 
-    def receive(self) -> float:
-        """Seconds for all of it, into memory that the file has already and this process has yet to map."""
+    def receive(self, *, while_written: bool = False) -> float:
+        """Seconds for all of it, into memory that the file has already and this process has yet to map.
+
+        `while_written`: from when the sender begins to write what it sends, into memory that it has mapped.
+        """
         begin = time.perf_counter()
+        if while_written:
+            with socket.create_connection(("127.0.0.1", self._port)) as connection:
+                connection.sendall(b"write".ljust(_REQUEST))
+                assert connection.recv(1) == b"b"  # it has begun
         share = self._size // self._streams
         with mmap.mmap(self._fd, self._size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)) as pages:
             threads = [
@@ -62,7 +75,7 @@ class Wire:
     def _stream(self, into: memoryview, begin: int) -> None:
         with socket.create_connection(("127.0.0.1", self._port)) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFERS)
-            connection.sendall(f"{begin} {len(into)}".ljust(40).encode())
+            connection.sendall(f"{begin} {len(into)}".ljust(_REQUEST).encode())
             with into:
                 done = 0
                 while done < len(into):
@@ -70,18 +83,40 @@ class Wire:
                         done += connection.recv_into(part)
 
 
-def _send(path: str, told: Any) -> None:
+def _send(path: str, streams: int, told: Any) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     told.put(listener.getsockname()[1])
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDWR)
+    target = np.frombuffer(mmap.mmap(fd, 0), np.uint8)
+    source, share = target.copy(), len(target) // streams
+    written = [share] * streams  # bytes of each stream
+    more = threading.Condition()
+
+    def write() -> None:
+        for at in range(0, share, _BUFFERS):
+            for number in range(streams):
+                some = slice(number * share + at, number * share + min(share, at + _BUFFERS))
+                target[some] = source[some]
+                with more:
+                    written[number] = min(share, at + _BUFFERS)
+                    more.notify_all()
 
     def serve(connection: socket.socket) -> None:
         with connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFERS)
-            begin, size = map(int, connection.recv(40, socket.MSG_WAITALL).split())
-            end = begin + size
+            request = connection.recv(_REQUEST, socket.MSG_WAITALL).split()
+            if request == [b"write"]:
+                written[:] = [0] * streams
+                connection.sendall(b"b")
+                write()
+                return
+            begin, size = map(int, request)
+            number, end = begin // share, begin + size
             while begin < end:
-                begin += os.sendfile(connection.fileno(), fd, begin, end - begin)
+                with more:
+                    more.wait_for(lambda: number * share + written[number] > begin)  # noqa: B023
+                    ready = number * share + written[number]
+                begin += os.sendfile(connection.fileno(), fd, begin, ready - begin)
 
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
