@@ -6,12 +6,16 @@ Source: ray/_private/services.py, `canonicalize_bootstrap_address` (2.49 to 2.60
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import ray
 
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
+
+_SAY_AFTER, _LOOK = 2.0, 0.2  # seconds without a listener before that is logged, and seconds between two looks
+_log = logging.getLogger(__name__)
 
 
 def join(address: str | None, *, patience: float = 0.0, **options: Any) -> None:
@@ -20,14 +24,14 @@ def join(address: str | None, *, patience: float = 0.0, **options: Any) -> None:
     Parameters
     ----------
     patience
-        Seconds to wait for a cluster that is starting and at whose address a server in between accepts connections; at
-        least 4.
+        Seconds to wait for a cluster that is starting. If a server in between accepts connections, at least 4.
 
     Raises
     ------
     StoreUnavailable
-        The cluster asks for a token that this process does not have, or does not answer in time. Or it was named by an
-        address of this machine alone, as `localhost`, and nothing listens at the address that Ray makes of that.
+        The cluster asks for a token that this process does not have, or does not answer in time, or nothing listens at
+        its address. Or it was named by an address of this machine alone, as `localhost`, and nothing listens at the
+        address that Ray makes of that.
     Exception
         Other errors that `ray.init` raises.
     """
@@ -35,6 +39,7 @@ def join(address: str | None, *, patience: float = 0.0, **options: Any) -> None:
     if address is not None and address != "auto" and found not in (None, address):
         _say_if_another_listens(address, found)
     if found is not None:
+        _wait_for(found, patience)
         authentication.agree(found, patience)
     ray.init(address=found or address, **options)
 
@@ -43,6 +48,28 @@ def _say_if_another_listens(address: str, found: str) -> None:
     """Raises StoreUnavailable if `address` is taken for `found`, and something listens at the former alone."""
     if authentication.listens(address) and not authentication.listens(found):  # else the cluster may be about to start
         raise StoreUnavailable(f"Ray takes {address} for {found}, and nothing listens there")
+
+
+def _wait_for(address: str, patience: float) -> None:
+    """Wait until something listens at `HOST:PORT` or `ray://HOST:PORT`. `ray.init` of 2.60 waits for over ten minutes.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing listens there in time.
+    """
+    began, said = time.monotonic(), False
+    while not authentication.listens(address):
+        waited = time.monotonic() - began
+        if waited >= patience:
+            raise StoreUnavailable(
+                f"no Ray cluster at {address}: nothing listens there; start one with `ray start --head`, or name "
+                "another by address= or RAY_ADDRESS"
+            )
+        if waited >= _SAY_AFTER and not said:
+            said = True
+            _log.warning("no Ray cluster listens at %s yet: waiting up to %.0f s", address, patience)
+        time.sleep(_LOOK)
 
 
 def find(address: str, level: int) -> str | None:

@@ -52,7 +52,8 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
     candidates = session.ask_catalog("some_keys", store, keys[0], limit)
     similar = difflib.get_close_matches(keys[0], candidates)
     count = session.ask_catalog("count", store)
-    hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" (it has {count} keys)"
+    has = f"it has {count} key{'s' * (count != 1)}"
+    hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" ({has})"
     return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}{hint}")
 
 
