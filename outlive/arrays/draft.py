@@ -123,9 +123,9 @@ class Draft:
                 # the file grows as it is written: if that ends early, what is there by then counts
                 with ledger.counting(self.path, before=0, after=size):
                     self._fd = os.open(self.path, CREATE, PRIVATE)
+                    if self._mode != PRIVATE:  # first: nobody may seal a copy as if it were put, if this process dies
+                        os.fchmod(self._fd, self._mode)
                     write_all(self._fd, parts, 0)
-                if self._mode != PRIVATE:
-                    os.fchmod(self._fd, self._mode)
                 self.complete()
                 return True
         except OSError:  # the file system has no room: the caller makes room, or says which is full
