@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, deletion, overwritten, replaced, replicas, shelves, successors
+from outlive.catalog import asking, deletion, overwritten, reconciling, replaced, replicas, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import PATIENCE, Call, Conversation, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
@@ -134,18 +134,35 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
 
 
 def _save_cached(state: State, node: str) -> Conversation[None]:
-    """Have nodes keep what they have cached of arrays that no living node keeps, even copies that come meanwhile."""
-    asked = set[tuple[str, str]]()
-    while by_node := _cached_elsewhere(state, node, asked):
-        asked |= {(other, info.id) for other, infos in by_node.items() for info in infos}
-        saved = yield from asking.keep(state, by_node)
-        silent = (by_node.keys() & state.known) - {other for other, _ in saved}
-        state.lost_keepers |= silent  # if they live, their shelves are listed again
-        for other, info in saved:
-            if state.is_wanted(info):
-                state.note_kept(info, other)
-            else:
-                overwritten.keep(state, info, other)
+    """Have nodes keep what they have cached of arrays that no living node keeps, even copies that come meanwhile.
+
+    A copy that is joined and not sealed yet cannot be kept. Once its array is forgotten, nobody asks its node when the
+    key is put again. So its shelf gets a new epoch, and the copy has to be joined again before it is sealed.
+    """
+    asked, denied = set[tuple[str, str]](), set[tuple[str, str]]()
+    while True:
+        while by_node := _cached_elsewhere(state, node, asked):
+            asked |= _pairs(by_node)
+            saved = yield from asking.keep(state, by_node)
+            silent = (by_node.keys() & state.known) - {other for other, _ in saved}
+            state.lost_keepers |= silent  # if they live, their shelves are listed again
+            for other, info in saved:
+                if state.is_wanted(info):
+                    state.note_kept(info, other)
+                else:
+                    overwritten.keep(state, info, other)
+        if not (unkept := _cached_elsewhere(state, node, denied)):
+            return
+        denied |= _pairs(unkept)
+        epochs = dict(state.epochs)
+        for other, infos in sorted(unkept.items()):
+            yield from reconciling.forget_absent(state, other, [info.id for info in infos])
+        # a copy that is there after all was sealed meanwhile; a node that did not answer is not asked again
+        asked -= {one for one in _pairs(unkept) if state.epochs.get(one[0]) != epochs.get(one[0])}
+
+
+def _pairs(by_node: dict[str, list[ArrayInfo]]) -> set[tuple[str, str]]:
+    return {(other, info.id) for other, infos in by_node.items() for info in infos}
 
 
 def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> dict[str, list[ArrayInfo]]:
