@@ -234,7 +234,8 @@ class Shelf:
                 raise StaleEpoch
             if self.has(draft.info.id):  # another process of this node has made the same copy meanwhile
                 draft.discard()
-            if not draft.settled and self._rename(draft.path, draft.info.id):
+                return  # in a child that was forked meanwhile, the draft is still there, and belongs to its parent
+            if self._rename(draft.path, draft.info.id):
                 draft.settled = True
                 self.tally.add(COPIED)
                 self.tally.add(COPIED_BYTES, draft.info.nbytes)
