@@ -52,7 +52,7 @@ class OwnCopies:
             return False
         try:
             return self._make(info, node, epoch)
-        except (OutliveError, Unreachable) as error:
+        except (OutliveError, OSError, Unreachable) as error:  # the system may allow this process less than the keeper
             _log.debug("array %s is left to the keeper: %s", info.id, error)
             return False
         finally:
