@@ -182,8 +182,10 @@ class Server:
             finally:
                 with self._lock:
                     self._unproven -= 1
+            has_asked = False
             while not self._closed.is_set():
-                request = wire.request(self._next(channel))
+                request = wire.request(self._next(channel, may_end=has_asked))
+                has_asked = True
                 if isinstance(request, wire.Question):
                     self._answer(channel, channel.read(request.size, time.monotonic() + _IDLE))
                 else:
@@ -202,10 +204,14 @@ class Server:
             else:
                 channel.close(throw_away=True)
 
-    def _next(self, channel: Channel) -> bytes:
-        """Wait for the next request. Raises Lost."""
-        with self._lock:
-            self._idle[channel] = None
+    def _next(self, channel: Channel, *, may_end: bool) -> bytes:
+        """Wait for the next request. Raises Lost.
+
+        The first one is on its way, as a rule: a client whose new connection ends takes itself for refused.
+        """
+        if may_end:
+            with self._lock:
+                self._idle[channel] = None
         frame = channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE)
         with self._lock:
             self._idle.pop(channel, None)

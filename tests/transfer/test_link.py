@@ -230,6 +230,22 @@ def test_where_there_are_too_many_connections_idle_ones_end(
     assert found == [data] * 3
 
 
+def test_a_connection_that_is_about_to_ask_does_not_end(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST", 1)
+    array_id, data = files.add(10)
+    there = start_server()
+    link, other = link_to(there), link_to(there)
+    made = link._connect()
+    monkeypatch.setattr(link, "_connect", lambda: made)
+    with pytest.raises(Full):
+        read(other, array_id)
+    assert read(link, array_id) == data
+    eventually(lambda: there._idle)
+    assert read(other, array_id) == data
+
+
 def test_deadlines_end_what_hangs(start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outlive.transfer.proof.PATIENCE", 0.2)
     monkeypatch.setattr(client, "_ANSWER", 0.2)
