@@ -21,7 +21,7 @@ from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_cached, is_pinned
 from outlive.arrays.lifetimes import deadline_from
-from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.limits import NO_ROOM, is_of_handler
 from outlive.arrays.parts import Gate
 from outlive.arrays.pool import LEAST as RECYCLED
 from outlive.arrays.remains import Remains, clear_remains
@@ -107,9 +107,9 @@ class Draft:
                     if not draft._write_now(parts):
                         break
                     drafts.append(draft)
-        except OSError:  # the shelf was removed, or has no room for a folder: `make` says which
-            pass
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and not is_of_handler(error):
+                return drafts  # the shelf was removed, or has no room for a folder: `make` says which
             for draft in drafts:
                 draft.discard()
             raise
@@ -128,8 +128,10 @@ class Draft:
                     write_all(self._fd, parts, 0)
                 self.complete()
                 return True
-        except OSError:  # the file system has no room: the caller makes room, or says which is full
+        except OSError as error:  # the file system has no room: the caller makes room, or says which is full
             self.discard()
+            if is_of_handler(error):
+                raise
         self.settled = True
         return False
 

@@ -12,10 +12,21 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from outlive.errors import OutliveError
 from outlive.units import parse_size
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
 """The errors of a system without room."""
+
+
+def is_of_handler(error: BaseException) -> bool:
+    """Whether an error is a signal handler's TimeoutError, say: it is the caller's, and has no number of the system.
+
+    Errors of outlive's own have none either, and some of those that say that a file is not there.
+    """
+    ours = OutliveError, FileNotFoundError
+    return isinstance(error, OSError) and error.errno is None and not isinstance(error, ours)
+
 
 _CGROUPS = "/sys/fs/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import kind_of
 from outlive.arrays.lifetimes import SCOPE, TTL
+from outlive.arrays.limits import is_of_handler
 from outlive.cluster import direct
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.transfer import Source, Unreachable, directly
@@ -53,6 +54,8 @@ class OwnCopies:
         try:
             return self._make(info, node, epoch)
         except (OutliveError, OSError, Unreachable) as error:  # the system may allow this process less than the keeper
+            if is_of_handler(error):
+                raise
             _log.debug("array %s is left to the keeper: %s", info.id, error)
             return False
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_a_copy_whose_source_dies_before_it_is_sealed(
 
 
 @pytest.mark.parametrize("size", [5, 20_000])
-@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES, errno.EFBIG])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
 def test_an_error_of_the_system_is_left_to_the_keeper(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, error: int, size: int
 ) -> None:
@@ -141,6 +142,29 @@ def test_an_error_of_the_system_is_left_to_the_keeper(
 
     monkeypatch.setattr(Shelf, "staging", fails_here)
     assert by_handle(session, info, "a")[-1] == size - 1
+
+
+@pytest.mark.parametrize("step", [(draft, "write_all"), (Shelf, "staging"), (Shelf, "seal_copy")])
+def test_a_signal_handlers_error_reaches_the_caller(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
+) -> None:
+    """It may be a TimeoutError, which is an OSError: the caller wants to wait no longer."""
+    session, info, shelf = reader_on_b(cluster), put(cluster, np.arange(5)), cluster.shelves["b"]
+
+    real, times = getattr(*step), itertools.count()
+
+    def raised(*args: Any) -> Any:
+        if next(times) == 0:
+            raise TimeoutError("of a signal handler")
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*step, raised)
+        with pytest.raises(TimeoutError, match="handler"):
+            by_handle(session, info, "a")
+    assert not shelf.has_draft(info.id)
+    assert shelf.recount() == 0
+    assert by_handle(session, info, "a")[-1] == 4
 
 
 def test_a_child_forked_in_a_copy_seals_none_over_another(
