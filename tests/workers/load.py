@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import random
 import signal
@@ -39,8 +40,12 @@ class Counter:
         return self.calls
 
 
-def run(tasks, remote=short, seed=0, stop=lambda: False):
-    """Run `tasks` short tasks in bursts, with pauses in which workers become idle; what went wrong, as text."""
+def run(tasks, remote=short, seed=0, stop=lambda: False, done=None):
+    """Run `tasks` short tasks in bursts, with pauses in which workers become idle; what went wrong, as text.
+
+    `done` counts the tasks, the calls of an actor, and the objects that were read, right or wrong.
+    """
+    done = collections.Counter() if done is None else done
     rng = random.Random(seed)
     actor = Counter.remote()
     wrong, owned, sent, bursts = [], {}, 0, 0
@@ -57,17 +62,23 @@ def run(tasks, remote=short, seed=0, stop=lambda: False):
             except ray.exceptions.RayError as error:
                 wrong.append(f"owner: {type(error).__name__}")
         _expect(wrong, bursts + 1, actor.add.remote())
+        done.update(tasks=len(refs) + len(inner) + len(mine), calls=1)
         sent, bursts = sent + size, bursts + 1
         time.sleep(rng.choice([0, 0.1, 0.25]))  # not waiting for anything: workers shall be idle for a moment
         if len(owned) > 3:
-            del owned[min(owned)]
+            _expect_owned(wrong, done, min(owned), owned.pop(min(owned)))
     for burst, ref in owned.items():
-        try:
-            if not (ray.get(ref, timeout=60) == burst).all():
-                wrong.append("an object changed")
-        except ray.exceptions.RayError as error:
-            wrong.append(f"object: {type(error).__name__}")
+        _expect_owned(wrong, done, burst, ref)
     return wrong
+
+
+def _expect_owned(wrong, done, burst, ref):
+    done.update(objects=1)
+    try:
+        if not (ray.get(ref, timeout=60) == burst).all():
+            wrong.append("object: it changed")
+    except ray.exceptions.RayError as error:
+        wrong.append(f"object: {type(error).__name__}")
 
 
 def _expect(wrong, value, ref):
