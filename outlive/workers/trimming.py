@@ -239,20 +239,32 @@ def _let_go(report: Report, chosen: Sequence[Choice], go_on: GoOn) -> list[Choic
     left_over = {worker.worker_id for worker in ended.left_over(report.workers)}
     done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over], go_on)
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
-    idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
-    actors = job_actors.by_job(dead=True) if wanted else {}
-    histories = node_workers.task_histories() if wanted else {}
-    reached = _retire_all(wanted, idle, actors, histories, go_on)
-    guessed = _guessed([choice.worker for choice in reached if choice.outcome == _TAKEN], histories)
-    if missed := [choice for choice in reached if choice.worker.worker_id in guessed]:
-        again = _retire_all(missed, idle, actors, guessed, go_on)
-        reached = [choice for choice in reached if choice.worker.worker_id not in guessed] + again
+    try:
+        reached = _reach(report, wanted, go_on) if wanted else []
+    except StoreUnavailable as error:  # the GCS does not answer, so that nobody was reached
+        if not done:
+            raise
+        reached = [replace(choice, outcome=f"stays: {error}") for choice in wanted]
     ids = {choice.worker.worker_id for choice in reached}
     gone = [
         replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
     ]
     order = {choice.worker.worker_id: rank for rank, choice in enumerate(chosen)}
     return sorted([*done, *reached, *gone], key=lambda choice: order[choice.worker.worker_id])
+
+
+def _reach(report: Report, wanted: Sequence[Choice], go_on: GoOn) -> list[Choice]:
+    """Retire workers that a task could reach. Once some have left, a GCS that does not answer any more is no error."""
+    idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
+    actors, histories = job_actors.by_job(dead=True), node_workers.task_histories()
+    silent: dict[str, str] = {}
+    reached = _retire_all(wanted, idle, actors, histories, go_on, silent)
+    with contextlib.suppress(StoreUnavailable):
+        guessed = _guessed([choice.worker for choice in reached if choice.outcome == _TAKEN], histories)
+        if missed := [choice for choice in reached if choice.worker.worker_id in guessed]:
+            again = _retire_all(missed, idle, actors, guessed, go_on, silent)
+            reached = [choice for choice in reached if choice.worker.worker_id not in guessed] + again
+    return reached
 
 
 def _guessed(workers: Sequence[Worker], histories: Mapping[str, TaskHistory]) -> dict[str, TaskHistory]:
@@ -316,13 +328,14 @@ def _retire_all(
     actors: Mapping[str, Sequence[JobActor]],
     histories: Mapping[str, TaskHistory],
     go_on: GoOn,
+    silent: dict[str, str],
 ) -> list[Choice]:
     nodes = {node.node_id: node for node in node_workers.nodes()}
     return [
         choice
         for (node_id, pool), members in _pools(chosen, actors, histories).items()
         if node_id in nodes
-        for choice in _retire(nodes[node_id], pool, members, idle[node_id], go_on)
+        for choice in _retire(nodes[node_id], pool, members, idle[node_id], go_on, silent)
     ]
 
 
@@ -350,12 +363,16 @@ def _pools(
     return pools
 
 
-def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go_on: GoOn) -> list[Choice]:
+def _retire(
+    node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go_on: GoOn, silent: dict[str, str]
+) -> list[Choice]:
     """Lease workers of the pool until all members have come, or none is idle; ask the members to exit.
 
     It takes at most `idle` leases: if no worker is idle, the raylet would start one. If the raylet does not answer, the
-    workers stay.
+    workers stay, and it is noted in `silent`: who is there is not asked for other pools, each for many seconds.
     """
+    if node.node_id in silent:
+        return [replace(choice, outcome=silent[node.node_id]) for choice in members]
     wanted = {choice.worker.worker_id: choice for choice in members}
     held: list[Lease] = []
     done: list[Choice] = []
@@ -376,7 +393,8 @@ def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go
             finally:
                 leases.give_back(lease, exiting=exits is not False)
     except StoreUnavailable as error:
-        return done + [replace(choice, outcome=f"stays: {error}") for choice in wanted.values()]
+        silent[node.node_id] = f"stays: {error}"
+        return done + [replace(choice, outcome=silent[node.node_id]) for choice in wanted.values()]
     finally:
         try:
             while held:  # the last first, so that they keep their order of idleness

@@ -31,6 +31,7 @@ from outlive.workers.trimming import CALLED_OFF, Choice, Trimmed, carry_out, cho
 
 _SLOWEST = 6  # times `every`, while nothing is idle or nobody answers
 _JITTER = 0.1
+_LONGEST_PAUSE = 86400.0  # seconds, whatever the policy makes of it: no thread can wait for some centuries
 _FIRST_PATIENCE, _LONGEST_PATIENCE = 60.0, 3600.0  # seconds before a worker that stayed is asked again
 _NEEDS_EVERY = 60.0  # seconds between two looks at every reference of the cluster
 _LOAD_AGAIN = 2.0  # seconds
@@ -202,7 +203,7 @@ class Watch:
             if policy is not self.policy or self._stopped.is_set():
                 return  # the next look follows at once
             trimmed = carry_out(report, choices, dry_run=policy.dry_run, go_on=self._go_on)
-        self._write_down(report, trimmed, limits)
+            self._write_down(report, trimmed, limits)  # before whoever stops it goes on, and ends this process
         idle = [worker for worker in report.workers if worker.state == "idle"]
         self._slow = 1 if idle else min(2 * self._slow, _SLOWEST)
         took = self._cpu() - began + self._owed
@@ -287,6 +288,7 @@ class Watch:
     def _next(self, took: float, least: float) -> None:
         every: Any = self.policy.every
         pause = max(every * self._slow * random.uniform(1 - _JITTER, 1 + _JITTER), least)  # noqa: S311 - no secret
+        pause = min(pause, _LONGEST_PAUSE)
         self.record |= {"took": took, "cpu": self.record["cpu"] + took, "pause": pause}
 
     def _report(self) -> None:

@@ -120,9 +120,12 @@ class Node:
             self.processes.remove(one)
 
     def Exit(self, request: Any) -> Any:  # noqa: N802 - of the worker that was leased last: they share its port
-        one = [*self.leased.values()][-1]
+        left_over = [one for one in self.workers if one.job in self.cluster.ended]
+        one = [*left_over[:1], *self.leased.values()][-1]
         self.cluster.exits.append(one.pid)
         self.cluster.at_exit(one)
+        if one in left_over and not one.owned:
+            self.processes.remove(one)
         return rpc.messages("core_worker").ExitReply(success=not one.owned)
 
 
@@ -148,6 +151,8 @@ class PlayedCluster:
         """Pids of the workers that were asked to exit."""
         self.at_exit: Callable[[Process], object] = lambda _: None
         self.jobs = {JOB: "python played.py"}
+        self.ended: set[str] = set()
+        """Those of the jobs that have ended."""
         self.silent = False
         self.mark = uuid.uuid4().hex + "00000000"
         self.gcs_takes = self.raylet_takes = 0.0
@@ -237,7 +242,7 @@ class PlayedCluster:
     def GetAllJobInfo(self, request: Any) -> Any:  # noqa: N802
         reply = self._gcs("GetAllJobInfoReply")
         for job, entrypoint in self.jobs.items():
-            reply.job_info_list.add(job_id=bytes.fromhex(job), entrypoint=entrypoint)
+            reply.job_info_list.add(job_id=bytes.fromhex(job), entrypoint=entrypoint, is_dead=job in self.ended)
         return reply
 
     def GetTaskEvents(self, request: Any) -> Any:  # noqa: N802

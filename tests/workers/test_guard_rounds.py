@@ -160,9 +160,9 @@ def test_a_policy_that_changes_after_the_look_calls_the_act_off(cluster, clock, 
 
 
 @pytest.mark.parametrize("stop", [False, True], ids=["changed", "stopped"])
-def test_once_a_change_returns_nobody_leaves_by_the_old_policy(cluster, clock, stop):
+def test_once_a_change_returns_nobody_leaves_by_the_old_policy(cluster, clock, stop, monkeypatch):
     guard = guard_of(Policy(max_idle=0), clock)
-    changed = []
+    changed, written = [], []
 
     def change():
         if stop:
@@ -170,6 +170,7 @@ def test_once_a_change_returns_nobody_leaves_by_the_old_policy(cluster, clock, s
         else:
             guard.change(lambda _: Policy(max_idle=100))
         changed.append(len(cluster.exits))
+        written.append(json.loads(cluster.kept[NAME.encode()])["let_go"])
 
     changing = threading.Thread(target=change)
 
@@ -179,10 +180,18 @@ def test_once_a_change_returns_nobody_leaves_by_the_old_policy(cluster, clock, s
             while not guard._changes:
                 time.sleep(0.001)
 
+    write_down = guard._write_down
+
+    def written_late(*args):
+        changing.join(timeout=0.3)  # whoever changes it may go on now, if it does not wait for this
+        write_down(*args)
+
     cluster.at_exit = at_exit
+    monkeypatch.setattr(guard, "_write_down", written_late)
     guard.step()
     changing.join(timeout=60)
     assert len(cluster.exits) == 2, "the act went on"
+    assert written == [2], "a guard that is stopped has its process ended: then nobody knows who left"
     assert changed == [2]
     assert [*cluster.nodes[0].leased, *cluster.nodes[1].leased] == []
     assert guard.record["let_go"] == 2
@@ -306,6 +315,24 @@ def test_a_node_that_stops_while_a_worker_leaves(cluster, clock, soon_given_up):
     assert idle(cluster) == [0, 0]
 
 
+def test_a_node_that_stops_is_asked_once_for_all_its_jobs(cluster, clock, soon_given_up, monkeypatch):
+    """Each question to a stopped raylet takes many seconds."""
+    cluster.jobs[OTHER] = "python other.py"
+    look, (node, _) = watch.inspect, cluster.nodes
+    node.workers[0].job = OTHER
+
+    def looked(**options):
+        report = look(**options)
+        node.silent = True
+        return report
+
+    monkeypatch.setattr(watch, "inspect", looked)
+    guard_of(Policy(max_idle=0), clock).step()
+    assert idle(cluster) == [4, 0]
+    assert cluster.calls["RequestWorkerLease"] == 1 + 4
+    assert sum("did not answer" in outcome for outcome in outcomes()) == 4
+
+
 def test_raylets_without_the_call(cluster, clock):
     for node in cluster.nodes:
         node.unknown.add("RequestWorkerLease")
@@ -328,6 +355,64 @@ def test_a_gcs_that_goes_and_comes_back(cluster, clock, soon_given_up):
     assert guard.record["error"] is None
     assert idle(cluster) == [0, 0]
     assert [event.partition(":")[0] for event in events()] == ["started", "could not look", "looks again"]
+
+
+def test_a_gcs_that_goes_before_anybody_is_asked(cluster, clock, soon_given_up, monkeypatch):
+    choose = watch.choose_in
+
+    def chosen(*args, **options):
+        cluster.silent = True
+        return choose(*args, **options)
+
+    monkeypatch.setattr(watch, "choose_in", chosen)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert idle(cluster) == [4, 4]
+    assert "the GCS did not answer" in guard.record["error"]
+    monkeypatch.undo()
+    cluster.silent = False
+    guard.step()
+    assert idle(cluster) == [0, 0]
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["a task took others", "others are of a job that ended"])
+def test_a_gcs_that_goes_while_workers_leave_hides_none_of_them(cluster, clock, soon_given_up, monkeypatch, ended):
+    """The GCS is asked again for those that were not reached."""
+    look, (_, other) = watch.inspect, cluster.nodes
+
+    def looked(**options):
+        report = look(**options)
+        for worker in other.workers:
+            worker.running = 0 if ended else 1
+        return report
+
+    if ended:
+        cluster.jobs[OTHER] = "python other.py"
+        cluster.ended.add(OTHER)
+        for worker in other.workers:
+            worker.job = OTHER
+    monkeypatch.setattr(watch, "inspect", looked)
+    cluster.at_exit = lambda _: setattr(cluster, "silent", True)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.load()
+    guard.step()
+    left = 8 - sum(idle(cluster))
+    assert left >= 4
+    assert (guard.record["let_go"], guard.record["stayed"]) == (left, 8 - left)
+    cluster.silent = False
+    monkeypatch.undo()
+    guard.step()
+    assert outcomes().count("left") >= left
+
+
+def test_a_policy_that_no_clock_can_wait_for(cluster, clock):
+    """What it takes, by a share of a core that is next to nothing, makes a pause of millions of years."""
+    guard = guard_of(Policy(max_idle=100, cpu_share=1e-300), clock, cpu=iter(range(100)).__next__)
+    guard.step()
+    guard.step()
+    assert threading.Event().wait(-guard.record["pause"]) is False
+    assert guard.record["pause"] <= threading.TIMEOUT_MAX
+    assert json.loads(cluster.kept[NAME.encode()])["pause"] == guard.record["pause"]
 
 
 def test_a_fault_of_its_own_does_not_end_it(cluster, clock, monkeypatch):
