@@ -57,6 +57,7 @@ def _kept_channel(address: str) -> Any:
     return _channel(address)
 
 
+@lru_cache(maxsize=4096)  # a stub has an object for each of its 30 calls: to make them takes as long as a call
 def raylet(address: str) -> Any:
     """Stub of `NodeManagerService` of the node whose raylet listens at `address`."""
     return _services("node_manager").NodeManagerServiceStub(_kept_channel(address))

@@ -36,6 +36,6 @@ class Ages:
         return replace(report, workers=tuple(self._with_age(worker, now) for worker in report.workers))
 
     def _with_age(self, worker: Worker, now: float) -> Worker:
-        if worker.worker_id not in self._since:
-            return replace(worker, idle_for=None)
-        return replace(worker, idle_for=now - self._since[worker.worker_id][1])
+        entry = self._since.get(worker.worker_id)
+        idle_for = None if entry is None else now - entry[1]
+        return worker if idle_for == worker.idle_for else replace(worker, idle_for=idle_for)

@@ -5,40 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from outlive.ray_internals import config, functions, job_actors, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
-from outlive.ray_internals.node_workers import LiveNode, TaskHistory
+from outlive.ray_internals.node_workers import LiveNode, Registered, TaskHistory
 from outlive.ray_internals.processes import Answer, Silent, WorkerStats, worker_stats
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
 
 _LOOKS = 16  # other machines that run a probe at the same time
-_ASKED: tuple[Callable[[], Any], ...] = (
-    config.system_config,
-    node_workers.registered,
-    node_workers.available_cpus,
-    node_workers.jobs,
-)
+_ASKED: tuple[Callable[[], Any], ...] = (config.system_config, node_workers.registered, node_workers.available_cpus)
 
 
 class _Cluster:
     """Facts that are the same for all nodes: the GCS is asked once for each, all at the same time."""
 
-    def __init__(self, *, with_history: bool) -> None:
+    def __init__(self, *, with_history: bool, with_reaper: bool) -> None:
         import ray
 
         self.ray_version: str = ray.__version__
+        self.with_reaper = with_reaper
         self.nodes = node_workers.nodes()  # first: if the GCS is down, this waits once
+        self.system_config: dict[str, Any] = {}
+        self.registered: list[Registered] | None = None
+        self.cpus: dict[str, int] = {}
         with ThreadPoolExecutor(len(_ASKED)) as pool:
             histories = pool.submit(node_workers.task_histories) if with_history else None
-            asked = [pool.submit(question) for question in _ASKED]
-            self.system_config, self.registered, self.cpus, jobs = [answer.result() for answer in asked]
+            asked = [pool.submit(question) for question in _ASKED] if with_reaper else []
+            jobs = node_workers.jobs()
+            if asked:
+                self.system_config, self.registered, self.cpus = [answer.result() for answer in asked]
             self.histories: dict[str, TaskHistory] = histories.result() if histories else {}
-        self.started = {one.worker_id: one.since for one in self.registered}
+        self.started = {one.worker_id: one.since for one in self.registered or ()}
         self.entrypoints: dict[str, str] = {job.job_id: job.entrypoint for job in jobs}
         self.ended = {job.job_id for job in jobs if job.dead}
         self.now = time.time()
@@ -80,7 +80,12 @@ class _Cluster:
 
 
 def inspect(
-    *, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False, memory: bool = True
+    *,
+    leave_out_job: str | None = None,
+    with_history: bool = True,
+    exact: bool = False,
+    memory: bool = True,
+    reaper: bool = True,
 ) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
@@ -102,6 +107,9 @@ def inspect(
     memory
         Read the workers' memory, and their raylets' own settings, on this machine. It takes a millisecond a worker and
         more, as the kernel counts its pages.
+    reaper
+        Ask the GCS for what Ray's reaper goes by. Else a worker has only the reasons for which it refuses to exit, and
+        `idle_for` is not known without its history: enough to tell who may leave.
 
     Raises
     ------
@@ -109,7 +117,7 @@ def inspect(
         This process is connected to no cluster, or the GCS does not answer, which takes up to 10 s. A node that does
         not answer is in the report, with its `error`.
     """
-    cluster = _Cluster(with_history=with_history)
+    cluster = _Cluster(with_history=with_history, with_reaper=reaper)
     heard = [_Heard(answer, leave_out_job) for answer in processes.ask(cluster.nodes, registered=cluster.registered)]
     here = probe.look({one.node.node_id: one.pids for one in heard}) if memory else probe.Seen()
     elsewhere = [one for one in heard if exact and one.node.node_id not in here.raylets and not one.answer.error]
@@ -151,14 +159,16 @@ def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeRepor
     if raylet is None:
         seen = probe.Seen(error=seen.error)  # on this machine these pids belong to other processes
     environment = None if raylet is None else raylet.environment
-    known = settings.in_force(cluster.system_config, environment or {}, cluster.ray_version)
-    reaper = settings.reaper(known)
+    known = (
+        settings.in_force(cluster.system_config, environment or {}, cluster.ray_version) if cluster.with_reaper else []
+    )
+    reaper = settings.reaper(known) if cluster.with_reaper else None
     cpus = cluster.cpus.get(node.node_id, 0)
     report = NodeReport(
         node_id=node.node_id,
         name=node.name,
         available_cpus=cpus,
-        keeps=reaper.kept(cpus),
+        keeps=reaper.kept(cpus) if reaper else 0,
         settings=tuple(known),
         start_at_once=0 if raylet is None else raylet.start_at_once,
         settings_known=environment is not None,
@@ -198,15 +208,18 @@ def _rows(
     node: LiveNode,
     found: Iterable[WorkerStats],
     seen: probe.Seen,
-    reaper: settings.Reaper,
+    reaper: settings.Reaper | None,
     keeps: int,
 ) -> list[Worker]:
     pairs = [(stats, _facts(cluster, stats)) for stats in found]
-    killable = [facts for _, facts in pairs if reasons.killable(facts, reaper)]
-    pool = reasons.Pool(reaper, keeps, len(killable), sum(facts.unused for facts in killable))
+    pool = None
+    if reaper is not None:
+        killable = [facts for _, facts in pairs if reasons.killable(facts, reaper)]
+        pool = reasons.Pool(reaper, keeps, len(killable), sum(facts.unused for facts in killable))
     rows = []
     for stats, facts in pairs:
         unique, shared = seen.memory.get(stats.pid, (None, None))
+        history = cluster.histories.get(stats.worker_id)
         row = Worker(
             node_id=node.node_id,
             worker_id=stats.worker_id,
@@ -223,9 +236,10 @@ def _rows(
             tasks_pending=stats.pending,
             job_ended=facts.job_ended,
             heir=facts.heir,
-            function=cluster.histories.get(stats.worker_id, TaskHistory()).last_function,
+            function=history.last_function if history else None,
+            reasons=reasons.explain(facts, pool),
         )
-        rows.append(replace(row, reasons=reasons.explain(facts, pool)))
+        rows.append(row)
     return sorted(rows, key=lambda row: (row.state != "idle", -(row.unique or 0)))
 
 

@@ -54,8 +54,14 @@ def killable(facts: Facts, reaper: Reaper) -> bool:
     return facts.state == "idle" and (facts.idle_for is None or facts.idle_for * 1000 > reaper.threshold_ms)
 
 
-def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
-    """Every reason why this worker is still here. The first is the one to remove first."""
+def explain(facts: Facts, pool: Pool | None) -> tuple[Reason, ...]:
+    """Every reason why this worker is still here. The first is the one to remove first.
+
+    Parameters
+    ----------
+    pool
+        None: it is not known. Then the reasons of the reaper are left out.
+    """
     if facts.state == "actor":
         return (Reason("not idle", "not idle: it is the home of an actor", "ends with the actor"),)
     if facts.state == "io":
@@ -63,12 +69,12 @@ def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
     if facts.state == "running":
         return (Reason("not idle", "not idle: it runs a task"),)
     if facts.job_ended and facts.heir is None:
-        return (_left_over(pool.reaper), *_refusals(facts))
+        return (_left_over(pool.reaper if pool else None), *_refusals(facts))
     found = list(_refusals(facts))
     if facts.heir is not None:
         text = f"its job has ended, but the detached actor {facts.heir} lives and may give it tasks"
         found.append(Reason("job ended", text))
-    if facts.state == "leaving":
+    if facts.state == "leaving" or pool is None:
         return tuple(found)
     found += _not_asked(facts, pool)
     if all(reason.kind == "job ended" for reason in found):
@@ -122,8 +128,10 @@ def silent(seconds: float, last_sign: float | None, stopped: bool) -> Reason:
     return Reason("no answer", text, "kill -CONT its pid" if stopped else "see what it does: py-spy dump --pid its pid")
 
 
-def _left_over(reaper: Reaper) -> Reason:
+def _left_over(reaper: Reaper | None) -> Reason:
     """The reason for a worker that no task can reach any more. The reaper asks these first, and forces them."""
+    if reaper is None:
+        return Reason("job ended", "its job has ended, so that no task can reach it")
     if reaper.off:
         text = "its job has ended, so that no task can reach it; the reaper, which would free it, is off"
         return Reason(

@@ -221,7 +221,7 @@ class Watch:
             self.record["error"] = None
 
     def _look(self, policy: Policy) -> Report:
-        report = self._ages.noted(inspect(with_history=False, memory=False))
+        report = self._ages.noted(inspect(with_history=False, memory=False, reaper=False))
         need = [one for one in (policy, *policy.jobs.values()) if one.bounds().need_sizes]
         return self._sizes.filled(report, min(one.min_idle for one in need)) if need else report
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outlive.workers import inspect
+from outlive.ray_internals import node_workers, notes, rpc
+from outlive.workers import Policy, inspect
+from outlive.workers.watch import Watch
 from tests.workers.played import played_cluster
 
 pytest.importorskip("grpc")
@@ -32,6 +34,23 @@ def test_calls_of_a_look(cluster):
     once = dict.fromkeys(ONCE, 1) | {"GetNodeStats": NODES}
     assert asked(cluster, with_history=False) == once
     assert asked(cluster) == once | {"GetTaskEvents": 1, "InternalKVKeys": 1}  # no function is read again
+
+
+def test_calls_of_a_guards_look(cluster):
+    """It asks the GCS for nodes and jobs, and tells it how it is. It does not ask what Ray's reaper goes by."""
+    guard = Watch(Policy(max_idle=WORKERS), notes, {"version": "0", "actor_id": "a", "node_id": "n", "pid": 1})
+    guard.step()
+    cluster.calls.clear()
+    cluster.sent.clear()
+    guard.step()
+    assert guard.record["workers"] == guard.record["idle"] == NODES * WORKERS
+    assert cluster.calls == {"GetAllNodeInfo": 1, "GetAllJobInfo": 1, "GetNodeStats": NODES, "InternalKVPut": 1}
+    assert cluster.sent.total() < 150 * NODES * WORKERS + 150 * NODES
+
+
+def test_a_raylet_is_asked_by_what_was_made_for_it_once(cluster):
+    """What makes a call is an object for each of 30 calls: to make all anew costs as much as the call."""
+    assert len({id(rpc.raylet(node.address)) for node in node_workers.nodes() * 2}) == NODES
 
 
 def test_calls_of_the_first_look():
