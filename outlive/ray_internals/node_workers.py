@@ -11,7 +11,7 @@ from typing import Any
 from outlive.ray_internals import marks, rpc
 from outlive.ray_internals.node_table import node_records
 
-_NO_ID = "f"
+_NO_ID = b"\xff"
 _TASK_ID = 24  # bytes, in src/ray/common/id.h
 _NO_ACTOR = b"\xff" * 12
 
@@ -81,8 +81,7 @@ class Job:
 
 def id_or_none(raw: bytes) -> str | None:
     """An id, or None if all its bits are ones: Ray writes "none" like that."""
-    text = raw.hex()
-    return None if not text.strip(_NO_ID) else text
+    return raw.hex() if raw.strip(_NO_ID) else None
 
 
 def nodes() -> list[LiveNode]:

@@ -105,7 +105,11 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 
 
 def ask(
-    nodes: Sequence[LiveNode], *, references: bool = False, registered: Iterable[Registered] | None = None
+    nodes: Sequence[LiveNode],
+    *,
+    references: bool = False,
+    registered: Iterable[Registered] | None = None,
+    at_once: int = _AT_ONCE,
 ) -> list[Answer]:
     """Ask each node's raylet, and if it is slow, each process. Takes 5 s at most if no more than 256 are silent.
 
@@ -115,6 +119,8 @@ def ask(
         Include each reference that a process counts, of some 100 bytes. Their number is told without this.
     registered
         The processes that the GCS takes for alive, if it was asked already.
+    at_once
+        How many raylets are asked at the same time. Each of many takes more processor time, of few more time.
 
     Raises
     ------
@@ -125,7 +131,7 @@ def ask(
     if known is None and _silent_since:
         known = node_workers.registered()
     hampered = {one.node_id for one in known or () if one.worker_id in _silent_since}
-    found = _of_raylets([node for node in nodes if node.node_id not in hampered], references)
+    found = _of_raylets([node for node in nodes if node.node_id not in hampered], references, at_once)
     if slow := [node for node in nodes if node.node_id not in found]:
         known = node_workers.registered() if known is None else known
         found |= {answer.node.node_id: answer for answer in _one_by_one(slow, known, references)}
@@ -147,7 +153,7 @@ def ask_one(node: LiveNode, *, references: bool = False) -> Answer:
     return answer
 
 
-def _of_raylets(nodes: Sequence[LiveNode], references: bool) -> dict[str, Answer]:
+def _of_raylets(nodes: Sequence[LiveNode], references: bool, at_once: int) -> dict[str, Answer]:
     """By node id: the replies of raylets that heard from all their processes soon."""
     import grpc
 
@@ -161,7 +167,7 @@ def _of_raylets(nodes: Sequence[LiveNode], references: bool) -> dict[str, Answer
 
     found = {}
     # A call that waits takes half the processor time of a future, for which grpcio starts a thread on each channel.
-    with ThreadPoolExecutor(min(_AT_ONCE, len(nodes)) or 1) as pool:
+    with ThreadPoolExecutor(min(at_once, len(nodes)) or 1) as pool:
         replies = [*pool.map(of_raylet, nodes)]
     for node, reply in zip(nodes, replies, strict=True):
         if not isinstance(reply, _Failure):

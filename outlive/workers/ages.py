@@ -38,4 +38,4 @@ class Ages:
     def _with_age(self, worker: Worker, now: float) -> Worker:
         entry = self._since.get(worker.worker_id)
         idle_for = None if entry is None else now - entry[1]
-        return worker if idle_for == worker.idle_for else replace(worker, idle_for=idle_for)
+        return worker if idle_for == worker.idle_for else worker.aged(idle_for)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from outlive.ray_internals import config, functions, job_actors, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
@@ -17,6 +17,12 @@ from outlive.workers.rows import NodeReport, Report, Worker
 
 _LOOKS = 16  # other machines that run a probe at the same time
 _ASKED: tuple[Callable[[], Any], ...] = (config.system_config, node_workers.registered, node_workers.available_cpus)
+
+
+class Ask(Protocol):
+    """Asks nodes: `processes.ask`, or with a memory."""
+
+    def __call__(self, nodes: Sequence[LiveNode], *, registered: Iterable[Registered] | None) -> list[Answer]: ...
 
 
 class _Cluster:
@@ -86,6 +92,7 @@ def inspect(
     exact: bool = False,
     memory: bool = True,
     reaper: bool = True,
+    ask: Ask = processes.ask,
 ) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
@@ -110,6 +117,8 @@ def inspect(
     reaper
         Ask the GCS for what Ray's reaper goes by. Else a worker has only the reasons for which it refuses to exit, and
         `idle_for` is not known without its history: enough to tell who may leave.
+    ask
+        How the nodes are asked, if not each by its raylet.
 
     Raises
     ------
@@ -118,7 +127,7 @@ def inspect(
         not answer is in the report, with its `error`.
     """
     cluster = _Cluster(with_history=with_history, with_reaper=reaper)
-    heard = [_Heard(answer, leave_out_job) for answer in processes.ask(cluster.nodes, registered=cluster.registered)]
+    heard = [_Heard(answer, leave_out_job) for answer in ask(cluster.nodes, registered=cluster.registered)]
     here = probe.look({one.node.node_id: one.pids for one in heard}) if memory else probe.Seen()
     elsewhere = [one for one in heard if exact and one.node.node_id not in here.raylets and not one.answer.error]
     with ThreadPoolExecutor(min(_LOOKS, len(elsewhere) or 1)) as pool:

@@ -114,7 +114,8 @@ class Policy(JobPolicy):
 
     every: str | float = 10.0
     """Seconds, or a text, from one look to the next. It is up to a tenth more or less, at random, and up to six times
-    as long while nothing is idle."""
+    as long while nothing is idle. Of 32 nodes or more, those on which nothing happens are asked up to six times less
+    often."""
     dry_run: bool = False
     """Only write down which workers would leave."""
     cpu_share: float = 0.01

@@ -26,6 +26,7 @@ from outlive.workers.guard_record import FORM, LOG, NAME, decisions
 from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.policy import Policy
+from outlive.workers.quiet_nodes import QuietNodes
 from outlive.workers.rows import Report, Worker
 from outlive.workers.trimming import CALLED_OFF, Choice, Trimmed, carry_out, choose_in
 
@@ -59,6 +60,7 @@ class Watch:
     ) -> None:
         self._notes, self._clock, self._cpu = notes, clock, cpu
         self._ages, self._sizes, self._book = Ages(clock), IdleSizes(), Book()
+        self._quiet = QuietNodes(clock)
         self._patience: dict[str, tuple[int, float, float]] = {}
         """By worker id, of those that stayed: the tasks that they had run, the last wait, and until when to wait."""
         self._needs_again = clock()
@@ -197,8 +199,14 @@ class Watch:
     def _round(self) -> None:
         policy, began = self.policy, self._cpu()
         leases.return_left()  # of a raylet that did not answer in an earlier round
+        every: Any = policy.every
+        self._quiet.every = every
         report = self._look(policy)
         choices, limits = self._choose(report, policy)
+        while stale := {choice.worker.node_id for choice in choices} & {*self._quiet.resting}:
+            self._quiet.ask_again(stale)  # nobody leaves by what was seen earlier
+            report = self._look(policy)
+            choices, limits = self._choose(report, policy)
         with self._acting:
             if policy is not self.policy or self._stopped.is_set():
                 return  # the next look follows at once
@@ -221,7 +229,7 @@ class Watch:
             self.record["error"] = None
 
     def _look(self, policy: Policy) -> Report:
-        report = self._ages.noted(inspect(with_history=False, memory=False, reaper=False))
+        report = self._ages.noted(inspect(with_history=False, memory=False, reaper=False, ask=self._quiet.ask))
         need = [one for one in (policy, *policy.jobs.values()) if one.bounds().need_sizes]
         return self._sizes.filled(report, min(one.min_idle for one in need)) if need else report
 
