@@ -61,7 +61,9 @@ MaxFor = Annotated[str | None, _option("--max-idle-for", "TIME", "One that is id
 MinIdle = Annotated[str | None, _option("--min-idle", "N", "Idle workers that stay on each node.")]
 MinFor = Annotated[str | None, _option("--min-idle-for", "TIME", "None leaves that is idle for less, as 30s.")]
 Every = Annotated[str | None, _option("--every", "TIME", "From one look to the next; 10s by default.")]
-Share = Annotated[str | None, _option("--cpu-share", "PART", "The most it takes of a core; 0.01 by default: 1 %.")]
+Share = Annotated[
+    str | None, _option("--cpu-share", "PART", "The most of a core for looking; 0.005 by default: 0.5 %.")
+]
 Spare = Annotated[
     list[str] | None, _option("--spare", "JOB", "Leave a job alone: its id, or how it was started, with *.")
 ]

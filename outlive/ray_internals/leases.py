@@ -21,7 +21,9 @@ kill the worker, as it does with the workers of a dead owner. Another process re
 
 from __future__ import annotations
 
+import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,7 @@ from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.lease_guard import Entry, LeaseGuard
 from outlive.ray_internals.node_workers import Job, LiveNode
 
+_AT_ONCE = 32  # raylets that are asked for what they may have granted late
 _STARTING = 0.25  # seconds: if the raylet has no idle worker by then, it is told not to start one
 _GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased only for GPU tasks
 NO_ENVIRONMENT = b"\n\x02{}"
@@ -220,24 +223,28 @@ def return_left() -> None:
     StoreUnavailable
         The GCS does not answer.
     """
-    left = _guard.claim_left()
+    left: dict[str, list[Entry]] = {}
+    for entry in _guard.claim_left():
+        left.setdefault(entry["raylet"], []).append(entry)
+    if not left:
+        return
     try:
-        raylets = {node.address for node in node_workers.nodes()} if left else set()
-        silent: set[str] = set()
-        for entry in [*left]:
-            if entry["raylet"] in silent:
-                continue
-            try:
-                if entry["raylet"] in raylets:  # a lease ends with its node
-                    settle(entry)
-            except StoreUnavailable:
-                silent.add(entry["raylet"])
-            else:
-                _guard.returned(bytes.fromhex(entry["lease"]))
-                left.remove(entry)
+        raylets = {node.address for node in node_workers.nodes()}
+        with ThreadPoolExecutor(min(_AT_ONCE, len(left))) as pool:  # a raylet that is silent holds up no other
+            for settled in [pool.submit(_settle_all, left[one], there=one in raylets) for one in left]:
+                settled.result()
     finally:
-        for entry in left:
+        for entry in (entry for entries in left.values() for entry in entries):
             _guard.leave(entry)
+
+
+def _settle_all(left: list[Entry], *, there: bool) -> None:
+    """Return the leases of one raylet, and take them out of the list, until it does not answer."""
+    with contextlib.suppress(StoreUnavailable):
+        while left:
+            if there:  # a lease ends with its node
+                settle(left[0])
+            _guard.returned(bytes.fromhex(left.pop(0)["lease"]))
 
 
 def settle(entry: Entry) -> None:

@@ -28,6 +28,7 @@ class _Last:
     times: int
     """How often they were the same."""
     asked: float
+    round: int
 
 
 class QuietNodes:
@@ -36,26 +37,24 @@ class QuietNodes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last: dict[str, _Last] = {}
-        self._resting: frozenset[str] = frozenset()
-        self.every = 0.0
-        """Seconds from one look to the next."""
+        self._every, self._round = 0.0, 0
+        self.resting: Collection[str] = ()
+        """The ids of the nodes for which an answer of an earlier round stood the last time."""
 
-    @property
-    def resting(self) -> Collection[str]:
-        """The ids of the nodes for which an earlier answer stood the last time."""
-        return self._resting
+    def begin(self, every: float) -> None:
+        """Begin a round. The next one follows after so many seconds. In a round, each node is asked once."""
+        self._every = every
+        self._round += 1
 
     def ask(self, nodes: Sequence[LiveNode], registered: Iterable[Registered] | None = None) -> list[Answer]:
         """`processes.ask`, of those that do not rest."""
-        now = self._clock()
-        resting = frozenset(node.node_id for node in nodes if self._rests(node.node_id, now))
-        if len(nodes) < MANY:
-            resting = frozenset()
-        due = [node for node in nodes if node.node_id not in resting]
+        now, before = self._clock(), self._last
+        stay = {node.node_id for node in nodes if self._stays(node.node_id, now)} if len(nodes) >= MANY else set()
+        due = [node for node in nodes if node.node_id not in stay]
         asked = processes.ask(due, registered=registered, at_once=_AT_ONCE)
-        before, self._resting = self._last, resting
-        self._last = {one: before[one] for one in resting} | {
-            answer.node.node_id: _noted(answer, before.get(answer.node.node_id), now)
+        self.resting = {one for one in stay if before[one].round != self._round}
+        self._last = {one: before[one] for one in stay} | {
+            answer.node.node_id: self._noted(answer, before.get(answer.node.node_id), now)
             for answer in asked
             if answer.complete
         }
@@ -67,16 +66,22 @@ class QuietNodes:
         for one in node_ids:
             self._last.pop(one, None)
 
-    def _rests(self, node_id: str, now: float) -> bool:
-        """By the time and not by the number of looks: what looks less often already need not skip looks, too."""
+    def _stays(self, node_id: str, now: float) -> bool:
+        """Whether its last answer stands. By the time: who looks less often already need not skip looks, too."""
         last = self._last.get(node_id)
         if last is None:
             return False
-        return now - last.asked < (min(2**last.times, _SLOWEST) - 0.5) * self.every and last.times > 0
+        rests = last.times > 0 and now - last.asked < (min(2**last.times, _SLOWEST) - 0.5) * self._every
+        return rests or last.round == self._round
+
+    def _noted(self, answer: Answer, before: _Last | None, now: float) -> _Last:
+        facts = _facts(answer)
+        same = before is not None and before.facts == facts
+        return _Last(answer, facts, before.times + 1 if before is not None and same else 0, now, self._round)
 
 
-def _noted(answer: Answer, before: _Last | None, now: float) -> _Last:
-    facts = tuple(
+def _facts(answer: Answer) -> tuple[tuple[object, ...], ...]:
+    return tuple(
         sorted(
             (
                 stats.worker_id,
@@ -91,4 +96,3 @@ def _noted(answer: Answer, before: _Last | None, now: float) -> _Last:
             for stats in answer.processes
         )
     )
-    return _Last(answer, facts, before.times + 1 if before is not None and before.facts == facts else 0, now)

@@ -200,7 +200,7 @@ class Watch:
         policy, began = self.policy, self._cpu()
         leases.return_left()  # of a raylet that did not answer in an earlier round
         every: Any = policy.every
-        self._quiet.every = every
+        self._quiet.begin(every)
         report = self._look(policy)
         choices, limits = self._choose(report, policy)
         while stale := {choice.worker.node_id for choice in choices} & {*self._quiet.resting}:
@@ -210,13 +210,15 @@ class Watch:
         with self._acting:
             if policy is not self.policy or self._stopped.is_set():
                 return  # the next look follows at once
+            acting = self._cpu()
             trimmed = carry_out(report, choices, dry_run=policy.dry_run, go_on=self._go_on)
+            acting = self._cpu() - acting
             self._write_down(report, trimmed, limits)  # before whoever stops it goes on, and ends this process
         idle = [worker for worker in report.workers if worker.state == "idle"]
         self._slow = 1 if idle else min(2 * self._slow, _SLOWEST)
         took = self._cpu() - began + self._owed
         first = self.record["looks"] == self.record["failed_looks"]  # what it loads is loaded once
-        self._next(took, 0.0 if first else took / policy.cpu_share)
+        self._next(took, 0.0 if first else (took - acting) / policy.cpu_share)
         self.record |= {
             "looks": self.record["looks"] + 1,
             "workers": len(report.workers),

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import psutil
 
 from outlive.errors import StoreUnavailable
-from outlive.workers import JobPolicy, change_guard, guard_log, guard_state, stop_guard
+from outlive.workers import JobPolicy, change_guard, guard_log, guard_state, stop_guard, trim
 from outlive.workers.guard_record import GuardState
 from tests.conftest import eventually
 
@@ -60,7 +60,13 @@ class TormentedGuard:
 
     def kinds(self) -> list[Callable[[], object]]:
         """What is done to it."""
-        return [self.changed, self.dry_for_a_while, self.killed, self.started_by_a_driver_that_ends]
+        return [
+            self.changed,
+            self.dry_for_a_while,
+            self.killed,
+            self.started_by_a_driver_that_ends,
+            self.not_alone,
+        ]
 
     @property
     def rounds(self) -> int:
@@ -109,6 +115,11 @@ class TormentedGuard:
     def started_by_a_driver_that_ends(self) -> None:
         """It gets that driver's policy, and goes on without it."""
         subprocess.run([sys.executable, "-c", _START, self._address], check=True, timeout=180)
+
+    def not_alone(self) -> None:
+        """Another process lets workers go at the same time."""
+        for _ in range(self._chance.randint(1, 5)):
+            self.done["left by another"] += sum(choice.left for choice in trim(max_idle=0).chosen)
 
     def _looked_until(self, condition: Callable[[GuardState], bool]) -> GuardState:
         """Its state when it has looked so often, or when the block ends."""
