@@ -25,6 +25,8 @@ from benchmarks.rows import (
     create,
     data,
     get,
+    guard,
+    guard_real,
     huge,
     live,
     long,
@@ -51,8 +53,10 @@ SHARED = {
     row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr, data, save)
 }  # on one cluster, in turn
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
-ALONE = {row.NAME: row for row in (align, copies, huge, world)}  # without Ray
-SEVERAL = {row.NAME: row for row in (nodes, remote, readers, calls, nodes_lost, nodes_cost)}  # each on several raylets
+ALONE = {row.NAME: row for row in (align, copies, huge, world, guard)}  # without Ray
+SEVERAL = {
+    row.NAME: row for row in (nodes, remote, readers, calls, nodes_lost, nodes_cost, guard_real)
+}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
 
