@@ -120,7 +120,7 @@ class Policy(JobPolicy):
     """Only write down which workers would leave."""
     cpu_share: float = 0.005
     """The most that looking may take of one processor core, as 0.005 for half a percent. If it takes more, the guard
-    looks less often."""
+    looks less often. To let workers go counts, too, but for no longer than six times `every`."""
     jobs: Mapping[str, JobPolicy] = field(default_factory=dict)
     """Exceptions, by the id of a job, or by how it was started with `*` for any text, as "python train.py*". Such a
     job's workers are judged by these bounds alone, and do not count among the others."""

@@ -218,7 +218,8 @@ class Watch:
         self._slow = 1 if idle else min(2 * self._slow, _SLOWEST)
         took = self._cpu() - began + self._owed
         first = self.record["looks"] == self.record["failed_looks"]  # what it loads is loaded once
-        self._next(took, 0.0 if first else (took - acting) / policy.cpu_share)
+        looking = 0.0 if first else (took - acting) / policy.cpu_share
+        self._next(took, max(looking, min(looking + acting / policy.cpu_share, _SLOWEST * every)))
         self.record |= {
             "looks": self.record["looks"] + 1,
             "workers": len(report.workers),

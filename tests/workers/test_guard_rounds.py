@@ -559,6 +559,16 @@ def test_it_takes_no_more_than_its_share_of_a_core(cluster, clock):
     assert guard.record["pause"] == pytest.approx(100.0)
 
 
+@pytest.mark.parametrize(("acted", "pause"), [(0.1, 22.0), (9.0, 60.0)])
+def test_to_let_workers_go_counts_as_far_as_it_is_not_much(cluster, clock, acted, pause):
+    """A minute at most by itself: else a guard that let a thousand go would pause for a quarter of an hour."""
+    spent = iter([*[0.0] * 6, 0.0, 0.0, acted, acted + 0.01, 0.0, 0.0])
+    guard = guard_of(Policy(max_idle=100, every="10s"), clock, cpu=lambda: next(spent))
+    guard.step()
+    guard.step()
+    assert guard.record["pause"] == pytest.approx(pause)
+
+
 def test_its_state_for_those_who_read_it(cluster, clock):
     guard_of(Policy(max_idle=1), clock).step()
     state = guard_state()
