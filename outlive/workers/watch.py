@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from outlive.errors import OutliveError, StoreUnavailable
+from outlive.errors import BadSetting, OutliveError, StoreUnavailable
 from outlive.ray_internals import leases
 from outlive.workers import ended
 from outlive.workers.ages import Ages
@@ -37,6 +37,7 @@ _FIRST_PATIENCE, _LONGEST_PATIENCE = 60.0, 3600.0  # seconds before a worker tha
 _NEEDS_EVERY = 60.0  # seconds between two looks at every reference of the cluster
 _LOAD_AGAIN = 2.0  # seconds
 _LOADED_WITHIN = 30.0
+_OTHER_VERSION = "its policy was noted by another version of outlive, and cannot be read here"
 _log = logging.getLogger(__name__)
 
 
@@ -127,17 +128,26 @@ class Watch:
         raw = self._notes.get(NAME)
         with self._acting:
             if raw is not None and (before := json.loads(raw)).get("actor_id") == self.record["actor_id"]:
-                self.policy = Policy.from_json(before["policy"])
+                self.policy, known = self._policy_of(before)
                 kept = (*_COUNTED, "cpu", "started", "phase")
                 self.record |= {name: before[name] for name in kept if name in before}
                 self.record["restarts"] += 1
                 self._book.decisions.extend(decisions(json.loads(self._notes.get(LOG) or b"[]")))
                 self._book.event("came back after its process had ended", level=logging.WARNING)
+                if not known:
+                    self._book.event(f"{_OTHER_VERSION}: nobody leaves until it is set anew", level=logging.WARNING)
                 if self.record["phase"] == "stopped":
                     self._stopped.set()
             else:
                 self._book.event(f"started: {self.policy.words()}")
             self._loaded.set()
+
+    def _policy_of(self, record: dict[str, Any]) -> tuple[Policy, bool]:
+        """The policy of a record, and whether it can be read. Else the one that it began with, as a dry run."""
+        try:
+            return Policy.from_json(record["policy"]), True
+        except (BadSetting, LookupError, TypeError):  # its process came back with another version of outlive
+            return replace(self.policy, dry_run=True), False
 
     def change(self, new: Callable[[Policy], Policy]) -> bool:
         """Replace the policy by `new(policy)`. Once this returns, no worker leaves by the old one.

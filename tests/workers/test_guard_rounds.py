@@ -520,6 +520,21 @@ def test_one_that_comes_back_has_its_policy_counters_and_log(cluster, clock):
     assert (other.record["restarts"], other.record["let_go"]) == (0, 2)
 
 
+def test_one_that_comes_back_with_an_older_version_lets_nobody_go_until_it_is_set_anew(cluster, clock):
+    guard_of(Policy(max_idle=3), clock).step()
+    record = json.loads(cluster.kept[NAME.encode()])
+    record["policy"]["of_a_later_version"] = 1
+    cluster.kept[NAME.encode()] = json.dumps(record).encode()
+    again = guard_of(Policy(max_idle=0), clock)
+    again.step()
+    assert idle(cluster) == [3, 3]
+    assert events()[-1].startswith("its policy was noted by another version of outlive")
+    assert guard_state().policy["dry_run"] is True
+    again.change(lambda _: Policy(max_idle=1))
+    again.step()
+    assert idle(cluster) == [1, 1]
+
+
 def test_one_that_comes_back_while_the_gcs_is_away_waits_for_its_policy(cluster, clock, soon_given_up):
     guard_of(Policy(max_idle=3), clock).step()
     cluster.silent = True
