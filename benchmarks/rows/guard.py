@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from benchmarks.line import Line, at_most
@@ -77,7 +78,10 @@ def _watch(parent: Connection, player: Connection, address: str, working: bool, 
     rpc.name_gcs(address)
     now = 0.0  # of the guard's own clock, by which it does not have to wait for the first looks
     who = {"version": "", "actor_id": "", "node_id": "", "pid": 0}
-    watch = Watch(Policy(max_idle=_WORKERS, every=every), notes, who, clock=lambda: now)
+    policy = Policy(max_idle=_WORKERS, every=every)
+    if every < EVERY:
+        policy = replace(policy, cpu_share=1.0)  # the quick form does not wait
+    watch = Watch(policy, notes, who, clock=lambda: now)
     found = []
     for look in range(_WARM + looks):
         if working:
