@@ -36,7 +36,7 @@ def run(quick: bool) -> list[Line]:
         guard(Policy(max_idle=workers, every=every))
         idle, idle_other, memory, memory_other = _measured(looks, pid)
         change_guard(max_memory="1GiB")
-        working, working_other, *_ = _measured(looks // 3, pid, lambda: _work(workers, Path(folder)))
+        working, working_other, *_ = _measured((looks + 1) // 2, pid, lambda: _work(workers, Path(folder)))
         done = _state()
         assert done.let_go == 0
         stop_guard()
@@ -104,7 +104,7 @@ def _work(workers: int, folder: Path, leak: int = 0) -> None:
 
 def _measured(looks: int, other: int, before: Callable[[], None] = lambda: None) -> list[list[float]]:
     """From look to look: the shares of a core that the guard and another process take, and their unique memory."""
-    state = _when(_state().looks + 1)  # what it loads and looks at first
+    state = _when(_state().looks + 2)  # what it loads and looks at first; a change reports, too
     processes = [psutil.Process(pid) for pid in (state.pid, other)]
     taken, at = [_taken(one) for one in processes], state.reported
     rows = []
