@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tables`: write the tables of README.md and docs/benchmarks.md from `benchmarks/results/`.
+"""`python -m benchmarks.tables`: write the tables of README.md and of pages in docs/ from `benchmarks/results/`.
 
 A table stands there between `<!-- figures: NAME -->` and `<!-- end of figures -->`. `--check` changes nothing
 and exits with 1 if a table differs from the files.
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, number
 
-PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md")]
+PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md", "docs/howto/guard.md")]
 PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
@@ -93,6 +93,18 @@ TABLES = {
           for other in ("from_numpy_refs", "read_numpy", "read_parquet")),
         *(Row(f"{_SAVED}, {how}", "save", f"{_SAVED}, beside obstore {how}", "", "obstore")
           for how in ("in parts", "in one piece each")),
+    ),
+    "guard": (
+        *(Row(f"{shown}, where {where}", "guard", f"{what} 1,000 workers of 200 nodes, {state}", "", "")
+          for state, where in (("a task on each", "each node works"), ("where nothing", "nothing happens"))
+          for shown, what in (
+              ("1,000 workers of 200 played nodes", "processor time of a guard,"), ("a look at these", "one look at"),
+          )),
+        Row("64 real workers, beside an actor that does nothing", "guard-real",
+            "processor time of a guard, 64 real workers, a bound on their number", "", "actor"),
+        Row("the same with a bound on their memory, and all work", "guard-real",
+            "processor time of a guard, 64 real workers, a bound on their memory", "", "actor"),
+        Row("memory of the guard's process alone", "guard-real", "unique memory of a guard's process", "", "actor"),
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""No figure in the tables of README.md and docs/benchmarks.md is typed by hand."""
+"""No figure in the tables of README.md and of pages in docs/ is typed by hand."""
 
 from __future__ import annotations
 
