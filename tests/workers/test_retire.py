@@ -54,15 +54,18 @@ class Raylet:
 def test_ctrl_c_while_leases_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     raylet = Raylet(monkeypatch, "abc", "b", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        _retire(NODE, POOL, [chosen("z")], 3, lambda: True)
+        _retire(NODE, POOL, [chosen("z")], 3, lambda: True, {})
     assert set(raylet.leased) == set(raylet.left)  # the next trim returns them
 
 
 def test_a_worker_that_left_counts_although_its_lease_was_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     Raylet(monkeypatch, "ab", "a", StoreUnavailable("no answer"))
-    first, second = _retire(NODE, POOL, [chosen("a"), chosen("b")], 2, lambda: True)
+    silent = dict[str, str]()
+    first, second = _retire(NODE, POOL, [chosen("a"), chosen("b")], 2, lambda: True, silent)
     assert (first.outcome, second.outcome) == ("left", "stays: no answer")
     assert first.left and trimming.Trimmed((first, second), ()).freed == 1
+    (again,) = _retire(NODE, POOL, [chosen("b")], 2, lambda: True, silent)  # of another pool: nobody waits once more
+    assert again.outcome == "stays: no answer"
 
 
 def test_a_lease_that_could_not_be_noted_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
