@@ -16,6 +16,7 @@ from outlive.workers.rows import Worker
 from outlive.workers.trimming import Choice, _retire
 
 NODE: Any = LiveNode.__new__(LiveNode)
+object.__setattr__(NODE, "node_id", "ab")
 POOL: Any = None
 
 
