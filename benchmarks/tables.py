@@ -130,15 +130,20 @@ def table(name: str) -> str:
     if name == PROBLEM:
         return problem()
     lines, sources = results(), list[str]()
+    compared = name != "guard"  # whose other side is no way to do the same
     text = ["| what | outlive | other | ratio | run |", "|---|---|---|---|---|"]
+    if not compared:
+        text = ["| what | guard | for comparison | note | run |", "|---|---|---|---|---|"]
     for row in TABLES[name]:
         file, machine, line = _latest(row, lines)
         source = f"`{file}` on {machine['cpu']}"
         if source not in sources:
             sources.append(source)
-        text.append(f"| {row.shown} | {_cells(row, line)} | {ascii_lowercase[sources.index(source)]} |")
+        cells = [*_cells(row, line)[: 3 if compared else 2], *([] if compared else [line.get("note", "")])]
+        text.append(f"| {row.shown} | {' | '.join(cells)} | {ascii_lowercase[sources.index(source)]} |")
     legend = [f"- *{letter}* {source}" for letter, source in zip(ascii_lowercase, sources, strict=False)]
-    return "\n".join([*text, "", "Above a ratio of 1, outlive is faster. Measured in:", "", *legend, ""])
+    said = "Above a ratio of 1, outlive is faster. Measured in:" if compared else "Measured in:"
+    return "\n".join([*text, "", said, "", *legend, ""])
 
 
 def problem() -> str:
@@ -159,11 +164,12 @@ def _latest(row: Row, lines: list[_Found]) -> _Found:
     return found[0]
 
 
-def _cells(row: Row, line: dict[str, Any]) -> str:
+def _cells(row: Row, line: dict[str, Any]) -> tuple[str, str, str]:
+    """The figure of outlive, the other one, and their ratio."""
     mine, other = (line["summary"].get(side, {}).get("median") for side in ("outlive", "ray"))
     if other is None or not row.beside:
-        return f"{number(mine, line['unit'])} | | "
-    return f"{number(mine, line['unit'])} | {row.beside}: {number(other, line['unit'])} | {other / mine:.1f}"
+        return number(mine, line["unit"]), "", ""
+    return number(mine, line["unit"]), f"{row.beside}: {number(other, line['unit'])}", f"{other / mine:.1f}"
 
 
 def written(text: str) -> str:

@@ -157,8 +157,10 @@ def _save_cached(state: State, node: str) -> Conversation[None]:
         epochs = dict(state.epochs)
         for other, infos in sorted(unkept.items()):
             yield from reconciling.forget_absent(state, other, [info.id for info in infos])
-        # a copy that is there after all was sealed meanwhile; a node that did not answer is not asked again
-        asked -= {one for one in _pairs(unkept) if state.epochs.get(one[0]) != epochs.get(one[0])}
+        answered = {other for other in unkept if state.epochs.get(other) != epochs.get(other)}
+        asked -= {one for one in _pairs(unkept) if one[0] in answered}  # a copy that is there was sealed meanwhile
+        # a copy on any other node may be sealed yet: no key is put before that node was listed again, or asked
+        state.unlisted |= {*(yield from asking.silent(state, unkept.keys() - answered))}
 
 
 def _pairs(by_node: dict[str, list[ArrayInfo]]) -> set[tuple[str, str]]:

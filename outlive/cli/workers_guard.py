@@ -324,7 +324,7 @@ def _part(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadSetting(f"{name}={text!r} is no part of a core: write a number, as 0.01 for 1 %") from None
+        raise BadSetting(f"{name}={text!r} is no part of a core: write a number, as 0.005 for 0.5 %") from None
 
 
 def _for_job(text: str, numbers: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:

@@ -106,7 +106,8 @@ class Evacuation:
         """The autoscaler, as it was up to `_ASK_AFTER` ago: its answer grows with the nodes, and seldom changes."""
         now = self._peers.now()
         if now > self._asked_at + self._ask_after:
-            before, self._asked_at, self._scaler = self._scaler, now, self._peers.autoscaler()
+            before, self._asked_at = self._scaler, now
+            self._scaler = self._peers.autoscaler()
             self._ask_after = min(2 * self._ask_after, _ASK_AFTER) if self._scaler == before else _LOOK_AGAIN
         return self._scaler
 

@@ -157,7 +157,10 @@ class Peers(Protocol):
         """Why a node is not idle, in plain words; empty if it is. Keeper and catalog do not count."""
 
     def autoscaler(self) -> Autoscaler | None:
-        """The autoscaler, which removes idle nodes; None if there is none."""
+        """The autoscaler, which removes idle nodes; None if there is none. Raises StoreUnavailable.
+
+        The catalog is asked, which sees it best. If that does not answer, this is what can be seen from here.
+        """
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
         """The jobs, of these, that have ended. Raises StoreUnavailable."""

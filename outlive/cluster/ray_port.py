@@ -304,7 +304,10 @@ class RayPeers(RealTime):
         seen = autoscaler()
         if seen is None or seen.min_workers or self._is_catalog():
             return seen
-        found: Autoscaler | None = self.ask_catalog(Call.of("autoscaler"))  # the monitor can be seen on the head alone
+        try:
+            found: Autoscaler | None = self.ask_catalog(Call.of("autoscaler"))  # the monitor is seen on the head alone
+        except StoreUnavailable:
+            return seen
         return found
 
     def _is_catalog(self) -> bool:

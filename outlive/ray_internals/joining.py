@@ -6,6 +6,7 @@ Source: ray/_private/services.py, `canonicalize_bootstrap_address` (2.49 to 2.60
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
 
 _SAY_AFTER, _LOOK = 2.0, 0.2  # seconds without a listener before that is logged, and seconds between two looks
+_PLACE = re.compile(r"(?:ray://)?[^/]+:\d+")  # HOST:PORT
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,8 @@ def join(address: str | None, *, patience: float = 0.0, **options: Any) -> None:
     if address is not None and address != "auto" and found not in (None, address):
         _say_if_another_listens(address, found)
     if found is not None:
-        _wait_for(found, patience)
+        if _PLACE.fullmatch(found):  # else Ray says at once what is wrong with it, or knows what it means
+            _wait_for(found, patience)
         authentication.agree(found, patience)
     ray.init(address=found or address, **options)
 

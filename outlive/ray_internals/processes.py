@@ -111,7 +111,8 @@ def ask(
     registered: Iterable[Registered] | None = None,
     at_once: int = _AT_ONCE,
 ) -> list[Answer]:
-    """Ask each node's raylet, and if it is slow, each process. Takes 5 s at most if no more than 256 are silent.
+    """Ask each node's raylet, and if it is slow, each process. Takes 5 s at most if no more than 256 are silent, and no
+    more than `at_once` of the raylets.
 
     Parameters
     ----------

@@ -71,7 +71,8 @@ def open(
     MissingPackage
         Ray is not installed, and `local` is false.
     StoreUnavailable
-        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version.
+        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version; or no
+        cluster listens at `address` within half a minute.
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
     ValueError

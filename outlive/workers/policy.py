@@ -119,7 +119,7 @@ class Policy(JobPolicy):
     dry_run: bool = False
     """Only write down which workers would leave."""
     cpu_share: float = 0.005
-    """The most that looking may take of one processor core, as 0.005 for half a percent. If it takes more, the guard
+    """The most that looking may take of one processor core, as 0.005 for 0.5 %. If it takes more, the guard
     looks less often. To let workers go counts, too, but for no longer than six times `every`."""
     jobs: Mapping[str, JobPolicy] = field(default_factory=dict)
     """Exceptions, by the id of a job, or by how it was started with `*` for any text, as "python train.py*". Such a
@@ -133,7 +133,7 @@ class Policy(JobPolicy):
         share = self.cpu_share
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share <= 1.0:
             raise BadSetting(
-                f"cpu_share={share!r} is no part of a core: write more than 0 and at most 1, as 0.01 for 1 %"
+                f"cpu_share={share!r} is no part of a core: write more than 0 and at most 1, as 0.005 for half a percent"
             )
         if not isinstance(self.jobs, Mapping):
             raise BadSetting(f"jobs={self.jobs!r}: write a dict of a JobPolicy by job")

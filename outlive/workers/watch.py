@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -212,11 +212,13 @@ class Watch:
         every: Any = policy.every
         self._quiet.begin(every)
         report = self._look(policy)
-        choices, limits = self._choose(report, policy)
+        unneeded = self._unneeded(report)  # once a round, as it takes long
+        choices, limits = self._choose(report, policy, unneeded)
         while stale := {choice.worker.node_id for choice in choices} & {*self._quiet.resting}:
             self._quiet.ask_again(stale)  # nobody leaves by what was seen earlier
             report = self._look(policy)
-            choices, limits = self._choose(report, policy)
+            unneeded &= {one.worker_id for one in ended.left_over(report.workers) if not one.tasks_pending}
+            choices, limits = self._choose(report, policy, unneeded)
         with self._acting:
             if policy is not self.policy or self._stopped.is_set():
                 return  # the next look follows at once
@@ -246,14 +248,15 @@ class Watch:
         need = [one for one in (policy, *policy.jobs.values()) if one.bounds().need_sizes]
         return self._sizes.filled(report, min(one.min_idle for one in need)) if need else report
 
-    def _choose(self, report: Report, policy: Policy) -> tuple[list[Choice], dict[str, Bounds]]:
+    def _choose(
+        self, report: Report, policy: Policy, unneeded: Collection[str]
+    ) -> tuple[list[Choice], dict[str, Bounds]]:
         """The workers that should leave, and by worker id the bounds that hold for each."""
         groups: dict[str | None, list[Worker]] = {}
         for worker in report.workers:
             key = policy.exception(worker.job, report.entrypoints.get(str(worker.job), ""))
             groups.setdefault(key, []).append(worker)
         apart = self._waited_for(report.workers)
-        unneeded = self._unneeded(report)
         chosen: list[Choice] = []
         limits: dict[str, Bounds] = {}
         for key, workers in groups.items():

@@ -40,3 +40,10 @@ def test_a_cluster_that_starts_meanwhile_is_joined(joined: list[Any], monkeypatc
     joining.join("ray://head:10001", patience=60)
     assert joined == ["ray://head:10001"]
     assert next(looks, None) is None
+
+
+@pytest.mark.parametrize("address", ["head:port", "module://cluster"])
+def test_what_is_no_place_is_left_to_ray(joined: list[Any], address: str) -> None:
+    """Nothing could ever listen there, so to wait for that is of no use."""
+    joining.join(address, patience=60)
+    assert joined == [address]

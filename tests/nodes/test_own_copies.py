@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -18,6 +19,7 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import pack
 from outlive.cluster.own_copies import OwnCopies
+from outlive.cluster.port import NoAnswer
 from outlive.cluster.tending import Tending
 from outlive.errors import ArrayLost
 from outlive.store import reading
@@ -125,6 +127,33 @@ def test_a_copy_whose_source_dies_before_it_is_sealed(
     if key:
         cluster.put("a", "k", 2)
         assert {cluster.get(node, "k") for node in "ab"} == {2}
+
+
+@pytest.mark.parametrize("silent_to", [["holds_from_now"], ["keep", "holds_from_now"]])
+def test_a_copy_whose_source_dies_while_its_keeper_is_silent(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, silent_to: list[str]
+) -> None:
+    """The reader can seal it all the same. So its node is asked before the key is put again."""
+    session = reader_on_b(cluster)
+    cluster.put("c", "k", 1)
+    by_handle(session, put(cluster, np.zeros(1), "c"), "c")
+    seal = Shelf.seal_copy
+
+    def silent(*_: Any) -> Any:
+        raise NoAnswer("it is stopped")
+
+    def kill_first(self: Shelf, draft: Any) -> None:
+        monkeypatch.setattr(Shelf, "seal_copy", seal)
+        cluster.peers.instead.update(dict.fromkeys(silent_to, silent))
+        cluster.kill("c")
+        cluster.peers.instead.clear()
+        seal(self, draft)
+
+    monkeypatch.setattr(Shelf, "seal_copy", kill_first)
+    with contextlib.suppress(ArrayLost):
+        reading.read(session, "s", "k")
+    cluster.put("a", "k", 2)
+    assert {cluster.get(node, "k") for node in "ab"} == {2}
 
 
 @pytest.mark.parametrize("size", [5, 20_000])

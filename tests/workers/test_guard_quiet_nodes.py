@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from outlive.ray_internals import processes, rpc
-from outlive.workers import Policy, quiet_nodes
-from tests.workers.played import played_cluster
+from outlive.workers import Policy, ended, quiet_nodes, watch
+from tests.workers.played import JOB, played_cluster
 from tests.workers.test_guard_rounds import Clock, guard_of, idle
 
 pytest.importorskip("grpc")
@@ -80,6 +80,31 @@ def test_nobody_leaves_by_what_was_seen_earlier(cluster, clock):
     assert counted[0] == counted[1] == 0
     assert counted[2] == NODES, "they were not asked before anybody was chosen"
     assert [one for node in cluster.nodes for one in node.workers] == [active]
+
+
+def test_what_an_ended_job_left_on_nodes_that_rest_leaves(cluster, clock, monkeypatch):
+    """Whom nobody needs is looked up once a round: these workers are chosen again once their nodes were asked."""
+    guard = guard_of(Policy(max_idle=0), clock)
+    cluster.ended.add(JOB)
+    for node in cluster.nodes:
+        for worker in node.workers:
+            worker.owned = 1
+    monkeypatch.setattr(ended, "unneeded_now", lambda _: set())
+    guard._needs_again = clock.now + 15 * EVERY
+    rested(cluster, guard, clock)
+    chosen, carry_out = [], watch.carry_out
+
+    def spied(report, choices, **options):
+        chosen.append(len(choices))
+        return carry_out(report, [], **options)
+
+    monkeypatch.setattr(
+        ended, "unneeded_now", lambda report: {one.worker_id for one in ended.left_over(report.workers)}
+    )
+    monkeypatch.setattr(watch, "carry_out", spied)
+    for _ in range(3):
+        asked(cluster, guard, clock)
+    assert max(chosen) == 2 * NODES
 
 
 def test_a_policy_that_changes_holds_for_nodes_that_rest(cluster, clock):

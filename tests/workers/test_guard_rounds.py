@@ -456,7 +456,6 @@ def test_a_policy_that_no_clock_can_wait_for(cluster, clock):
     guard = guard_of(Policy(max_idle=100, cpu_share=1e-300), clock, cpu=itertools.count().__next__)
     guard.step()
     guard.step()
-    assert threading.Event().wait(-guard.record["pause"]) is False
     assert guard.record["pause"] <= threading.TIMEOUT_MAX
     assert json.loads(cluster.kept[NAME.encode()])["pause"] == guard.record["pause"]
 
