@@ -90,6 +90,9 @@ def drop_for_good(state: State, holdings: Iterable[tuple[Holding, Name | None]])
 def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[bool]]:
     """Have a node seal those of these arrays that are drafts; whether each is sealed then.
 
+    One that is not may come all the same. If the shelf has a later epoch than the catalog knew as it asked, its draft
+    stays, and is sealed under that epoch. A caller that is to know whether it is gone asks for that: see `lack`.
+
     Raises
     ------
     StoreUnavailable

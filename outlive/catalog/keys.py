@@ -179,7 +179,11 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     came_to_nothing = never_put == {node: [True]} and is_still_at(node)
     if came_to_nothing:
         state.come_to_nothing(array_id)
-    return came_to_nothing or not is_still_at(node)
+    if came_to_nothing or not is_still_at(node):
+        return True
+    # If the shelf had a later epoch when it was asked first, the draft was still there, and may be sealed since.
+    sealed_since = yield from asking.holding_nodes(state, array_id, [node])
+    return bool(sealed_since) or not is_still_at(node)
 
 
 def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:

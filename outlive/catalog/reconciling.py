@@ -22,7 +22,8 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     # If a file is still there and its key is not, no deletion is under way: a deletion removes the file first.
     asked = [entry.info.id for entry in missing] + [info.id for info in stray]
     there = yield from asking.finish(state, node, asked)
-    findings = [_missing(state, node, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
+    unsealed = [entry for entry, is_there in zip(missing, there, strict=False) if not is_there]
+    findings = yield from _find_missing(state, node, unsealed)
     stray = [info for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there]
     kept = yield from asking.keep(state, {node: stray} if stray else {})  # a cached one would be evicted
     stale = shelves.admit(state, node, [Listed(info, kept=True) for _, info in kept])
@@ -35,6 +36,18 @@ def _is_known(state: State, array_id: str, node: str) -> bool:
     """Whether an array on a node is listed; or overwritten: then it goes soon, unless somebody reads it."""
     older = {holding.node for holding, _ in state.index.superseded({array_id})}
     return state.index.lists(array_id) or node in older
+
+
+def _find_missing(state: State, node: str, unsealed: list[Entry]) -> Conversation[list[Defect | None]]:
+    """Mend the keys, of these, whose arrays do not come any more: their home has neither a file nor a draft of them.
+
+    That an array was not sealed under the epoch that the catalog knew is not enough. If the shelf had a later one, the
+    draft is still there, and its writer, or a reader, may seal it under that one at any moment. A node that dies, or
+    that does not answer, is no reason to remove a key either: see `losing`.
+    """
+    ids = [entry.info.id for entry in unsealed]
+    gone = (yield from asking.lack(state, {node: ids})) if ids else []
+    return [_missing(state, node, entry) for entry in unsealed if (node, entry.info.id) in gone]
 
 
 def _missing(state: State, node: str, entry: Entry) -> Defect | None:

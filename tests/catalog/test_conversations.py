@@ -670,24 +670,30 @@ def test_a_cached_copy_that_nobody_keeps_is_kept(kept_elsewhere: bool) -> None:
     assert state.index.holders(info(1).id) == expected
 
 
-def test_a_report_that_is_older_than_a_move_removes_no_key() -> None:
+@pytest.mark.parametrize("then", ["finish", "lacks"])
+def test_a_report_that_is_older_than_a_move_removes_no_key(then: str) -> None:
     """While the shelf is asked whether an array is there after all, its home moves."""
-    world = World(answers={("a", "finish"): [False]})
+    world = World()
     state = world.know()
     put(state, info(1, replicas=2), "a")
     state.index.copies.add(info(1, replicas=2), "a", "b")
     talk = Talk(world, reconciling.reconcile(state, "a", []))
     while "finish" not in [method for method, _ in talk.calls.values()]:
         talk.answer({})
-    assert replicas.leave(state, [info(1, replicas=2)], "a") == [True]
+    if then == "finish":
+        assert replicas.leave(state, [info(1, replicas=2)], "a") == [True]
     talk.answer({"a": [False]})
+    assert talk.calls == {"a": ("lacks", ([info(1).id],))}
+    if then == "lacks":
+        assert replicas.leave(state, [info(1, replicas=2)], "a") == [True]
+    talk.answer({"a": [True]})
     assert talk.value == []
     assert state.index.holders(info(1).id) == {"b": True}
 
 
 @pytest.mark.parametrize("replicated", [False, True])
 def test_what_is_gone_from_a_shelf_is_lost_unless_others_keep_it(replicated: bool) -> None:
-    world = World(answers={("a", "finish"): [False]})
+    world = World(answers={("a", "finish"): [False], ("a", "lacks"): [True]})
     state = world.know()
     one = put(state, info(1, replicas=2), "a")
     if replicated:

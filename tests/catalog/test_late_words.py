@@ -320,3 +320,65 @@ def test_a_copy_that_comes_again_while_its_shelf_is_listed_waits_for_the_listing
     coming.go_on()
     assert coming.value == [2]
     assert state.index.holders(ONE.id) == {"a": True, "b": False}
+
+
+# --- a node says that an array is not sealed
+
+
+KEYED = info(1)
+
+
+@pytest.mark.parametrize("sealed_by", ["its writer", "nobody yet"])
+def test_what_could_not_be_sealed_under_an_earlier_epoch_is_not_missing(sealed_by: str) -> None:
+    """Beside a check the shelf gets another epoch, and the writer asks again. The key would go, and the file stay."""
+    world = world_of(a=(), b=())
+    state = world.state
+    world.answers["a", "lacks"] = [False]  # as a draft, or sealed
+    assert keys.bind(state, [KEYED], "a", 0).epoch == 1
+    checking = Talk(world, reconciling.reconcile(state, "a", []))
+    assert checking.calls == {"a": ("finish", ([KEYED.id], 1))}
+    world.run(reconciling.forget_absent(state, "a", [ONE.id]))
+    assert state.epochs["a"] == 2
+    if sealed_by == "its writer":
+        assert keys.bind(state, [KEYED], "a", 1).epoch == 2
+    checking.answer({"a": [False]})  # by then the shelf had another epoch than this was asked under
+    world.finish(checking)
+    assert checking.value == [] and state.index.lists(KEYED.id)
+
+
+def test_what_a_node_is_asked_to_seal_while_its_shelf_gets_another_epoch_is_not_missing() -> None:
+    """The catalog does not know that epoch: the keeper has started anew, or its answer is on its way."""
+    world = world_of(a=())
+    world.answers |= {("a", "finish"): [False], ("a", "lacks"): [False]}
+    keys.bind(world.state, [KEYED], "a", 0)
+    assert world.run(reconciling.reconcile(world.state, "a", [])) == []
+    assert world.state.index.lists(KEYED.id)
+
+
+@pytest.mark.parametrize("when", ["before it is asked first", "in between"])
+def test_what_a_node_took_along_while_its_shelf_was_checked_is_lost(when: str) -> None:
+    """Its key is not just removed: who reads it is told on which node it was lost, and when."""
+    world = world_of(a=(), b=())
+    state = world.state
+    keys.bind(state, [KEYED], "b", 0)
+    checking = Talk(world, reconciling.reconcile(state, "b", []))
+    if when == "in between":
+        checking.answer({"b": [False]})
+    world.kill("b")
+    checking.answer({})
+    world.finish(checking)
+    assert checking.value == [] and state.index.lists(KEYED.id)
+    world.run(losing.look_for_dead(state))
+    assert state.index.lost.of(KEYED) is not None
+
+
+def test_what_is_sealed_after_its_node_was_asked_first_is_there() -> None:
+    """Its shelf had an epoch that the catalog did not know. Else a reader would be told that the file is gone."""
+    world = world_of(a=())
+    keys.bind(world.state, [KEYED], "a", 0)
+    looking = Talk(world, keys.verify(world.state, KEYED.id))
+    assert looking.calls == {"a": ("finish", ([KEYED.id], 1))}
+    looking.answer({"a": [False]})
+    world.answers |= {("a", "unsealed"): [False], ("a", "never_put"): [False], ("a", "holds"): [True]}
+    world.finish(looking)
+    assert looking.value is True and world.state.index.lists(KEYED.id)

@@ -92,6 +92,18 @@ ONCE_FAILED = (
     [[1.2, "delay call", "there", "", 3.0, "replace"], [1.53, "kill client", "client2"],
     [1.3, "delay call", "there", "", 30.0, "take_off"], [2.0, "cut one way", "c", "a", 18.0, "finish"],
     [2.0, "kill machine", "b", "", 0.0, "finish"]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A draft could not be sealed as of an earlier epoch, was sealed as of the next, and a check had removed its key.
+    """[1914, ["a", "b"], [["client1", "a", [[0.1183, "get", ["m"], 6], [0.1352, "put", ["k"], 3, 6000],
+    [0.1419, "get_many", ["k", "m"], 1], [0.2611, "put", ["k"], 5]]],
+    ["client2", "b", [[0.1322, "get", ["k"], 15], [0.1343, "get", ["m"], 16], [0.1354, "keys", [], 11],
+    [0.3222, "put", ["k"], 13], [0.4779, "put", ["k"], 10]]],
+    ["client3", "b", [[0.1305, "put", ["m"], 22], [0.139, "get", ["k"], 23], [0.1438, "get", ["k"], 20],
+    [0.2716, "drain", ["b"], 21]]],
+    ["client4", "a", [[0.1415, "get", ["m"], 30], [0.1499, "check", [], 24], [0.4049, "put_many", ["k"], 25]]],
+    ["watcher-a", "a", [[2.8109, "get", ["k"], 0], [3.2828, "get", ["k"], 0], [5.7804, "get", ["m"], 0],
+    [7.0524, "get", ["m"], 0]]], ["watcher-b", "b", [[7.5193, "get", ["k"], 0]]]],
+    [[0.1305, "kill catalog", "", "", 0.0, ""], [0.1526, "cut one way", "a", "b", 13.292, ""]],
+    [0.0, 0.0, 0.0, 0.0], []]""",
 )
 
 
