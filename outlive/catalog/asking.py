@@ -109,10 +109,23 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
 
 
 def finish_each(state: State, by_node: Mapping[str, list[str]]) -> Conversation[list[str]]:
-    """Have nodes seal those of their arrays that are drafts; those that are sealed then, as far as nodes answer."""
-    nodes = sorted(filter(state.has_keeper, by_node))
-    answers = yield from ask({node: Call.of("finish", by_node[node], state.epochs.get(node, 0)) for node in nodes})
-    return [array_id for node, done in answers.items() for array_id in itertools.compress(by_node[node], done)]
+    """Have nodes seal those of their arrays that are drafts; those that are sealed then, as far as nodes answer.
+
+    If a shelf gets another epoch meanwhile, its node is asked again about drafts that are still listed.
+    """
+    sealed = list[str]()
+    while nodes := sorted(filter(state.has_keeper, by_node)):
+        epochs = {node: state.epochs.get(node, 0) for node in nodes}
+        answers = yield from ask({node: Call.of("finish", by_node[node], epochs[node]) for node in nodes})
+        again: dict[str, list[str]] = defaultdict(list)
+        for node, done in answers.items():
+            sealed += itertools.compress(by_node[node], done)
+            if state.epochs.get(node, 0) != epochs[node]:
+                drafts = itertools.compress(by_node[node], (not is_sealed for is_sealed in done))
+                for array_id in filter(state.index.lists, drafts):
+                    again[state.index.home(array_id)].append(array_id)  # it may have moved
+        by_node = again
+    return sealed
 
 
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:

@@ -382,3 +382,35 @@ def test_what_is_sealed_after_its_node_was_asked_first_is_there() -> None:
     world.answers |= {("a", "unsealed"): [False], ("a", "never_put"): [False], ("a", "holds"): [True]}
     world.finish(looking)
     assert looking.value is True and world.state.index.lists(KEYED.id)
+
+
+def test_what_is_listed_is_sealed_even_if_its_shelf_gets_another_epoch_meanwhile() -> None:
+    """Else the list would show an array whose key still leads readers to the former one."""
+    world = world_of(a=(), b=())
+    state, new = world.state, info(2)
+    keys.bind(state, [KEYED], "a", 0)
+    keys.bind(state, [new], "a", 0)
+    listing_all = Talk(world, keys.entries(state, "s", ""))
+    assert listing_all.calls == {"a": ("finish", ([new.id], 1))}
+    world.run(reconciling.forget_absent(state, "a", [ONE.id]))
+    listing_all.answer({"a": [False]})
+    assert listing_all.calls == {"a": ("finish", ([new.id], 2))}
+    listing_all.answer({"a": [True]})
+    assert [one.info for one in listing_all.value] == [new]
+
+
+@pytest.mark.parametrize("then", ["it is not sealed", "it comes to nothing", "its node is listed without it"])
+def test_what_is_not_sealed_is_not_asked_for_without_end(then: str) -> None:
+    world = world_of(a=(), b=())
+    state, new = world.state, info(2)
+    keys.bind(state, [KEYED], "a", 0)
+    keys.bind(state, [new], "a", 0)
+    listing_all = Talk(world, keys.entries(state, "s", ""))
+    if then == "it comes to nothing":
+        keys.take_off(state, [new.id])
+    elif then == "its node is listed without it":
+        world.answers |= {("a", "listing_part"): listing(2, Listed(KEYED, kept=True)), ("a", "given_up"): []}
+        world.run(shelves.join(state, "a"))
+    listing_all.answer({"a": [False]})
+    assert listing_all.over
+    assert [one.info for one in listing_all.value] == [new if then == "it is not sealed" else KEYED]
