@@ -61,8 +61,12 @@ def clear_remains() -> None:
     while _left:
         with _clearing:
             if _left:
-                _left[0].clear()
-                _left.popleft()  # last: after an interrupt the next call goes on with it
+                first = _left[0]
+                first.clear()
+                if (
+                    _left and _left[0] is first
+                ):  # else a signal handler has put something meanwhile, and cleared it away
+                    _left.popleft()  # last: after an interrupt the next call goes on with it
 
 
 def _forget_parents() -> None:

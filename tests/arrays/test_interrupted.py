@@ -26,7 +26,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import _live
 from outlive.arrays.lock import FileLock, Mutex
 from outlive.arrays.reader import Reader
-from outlive.arrays.remains import clear_remains
+from outlive.arrays.remains import Remains, clear_remains
 from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import promote, spill
@@ -416,3 +416,21 @@ def die_in_the_middle_of_a_change(shelf: Shelf) -> None:
     with shelf.ledger.locked():
         shelf.ledger.counting(draft, before=0, after=8192).__enter__()  # and never ends
         Path(draft).write_bytes(bytes(8192))
+
+
+def test_remains_that_a_signal_handler_clears_while_they_are_cleared() -> None:
+    class Owner:
+        """Of remains."""
+
+    def clear() -> None:
+        cleared.append(len(cleared))
+        if len(cleared) == 1:
+            clear_remains()  # as the put of a handler does
+
+    cleared, owner = list[int](), Owner()
+    Remains(owner, clear)
+    del owner
+    clear_remains()
+    assert cleared == [0, 1]
+    clear_remains()
+    assert cleared == [0, 1]
