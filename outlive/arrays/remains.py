@@ -63,9 +63,7 @@ def clear_remains() -> None:
             if _left:
                 first = _left[0]
                 first.clear()
-                if (
-                    _left and _left[0] is first
-                ):  # else a signal handler has put something meanwhile, and cleared it away
+                if _left and _left[0] is first:  # else a signal handler that puts has cleared it away
                     _left.popleft()  # last: after an interrupt the next call goes on with it
 
 

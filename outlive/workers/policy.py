@@ -133,7 +133,7 @@ class Policy(JobPolicy):
         share = self.cpu_share
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share <= 1.0:
             raise BadSetting(
-                f"cpu_share={share!r} is no part of a core: write more than 0 and at most 1, as 0.005 for half a percent"
+                f"cpu_share={share!r} is no part of a core: write more than 0 and at most 1, as 0.005 for 0.5 %"
             )
         if not isinstance(self.jobs, Mapping):
             raise BadSetting(f"jobs={self.jobs!r}: write a dict of a JobPolicy by job")
