@@ -17,6 +17,7 @@ import numpy as np
 import ray
 
 import outlive
+from benchmarks.machine import quiet
 
 GIB, MIB, KIB = 1 << 30, 1 << 20, 1 << 10
 ARENA = 3 * GIB
@@ -43,7 +44,9 @@ def cluster(object_store: int = ARENA, budget: int = 5 * GIB) -> Iterator[outliv
             )
             # Ray took the signal for itself; a run that is terminated shall leave nothing in shared memory either.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-            yield outlive.open(memory=budget)
+            store = outlive.open(memory=budget)
+            quiet()
+            yield store
         finally:
             if ray.is_initialized():
                 outlive.shutdown()

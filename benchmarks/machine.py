@@ -6,11 +6,14 @@ import os
 import platform
 import re
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+_QUIET, _PATIENCE = 10.0, 30.0  # percent of all cores, and seconds
 
 
 def facts() -> dict[str, Any]:
@@ -38,6 +41,16 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def quiet() -> None:
+    """Wait until the processor has little to do: Ray's workers import for seconds after it has started.
+
+    On a machine that others use it goes on after half a minute.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while psutil.cpu_percent(interval=1.0) > _QUIET and time.monotonic() < deadline:
+        pass
 
 
 def nickname() -> str:

@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import outlive
 from benchmarks.cluster import MIB, environment
+from benchmarks.machine import quiet
 from benchmarks.timing import stopwatch
 from outlive.ray_internals import Connection
 
@@ -94,6 +95,7 @@ def raylets(count: int, object_store: int = 100 * MIB, budget: int | None = None
             nodes += [cluster.add_node(**options) for _ in range(1, count)]
             folder = f"{root}/{Connection().cluster}"
             last.callback(shutil.rmtree, folder, ignore_errors=True)
+            quiet()
             yield Raylets(cluster, nodes, folder, options)
         finally:
             if ray.is_initialized():

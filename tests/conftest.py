@@ -9,11 +9,10 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import typer.testing
@@ -21,8 +20,8 @@ import typer.testing
 from tests.little_ray import start_little
 from tests.long import is_long, is_longest, left_out, unknown
 from tests.sharing import Scheduling, shared, together
+from tests.waiting import eventually as eventually  # noqa: PLC0414 - tests import it from here
 
-T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before anyone loads grpc; see outlive/ray_internals/rpc.py
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # a test starts the workers that it needs
@@ -173,15 +172,3 @@ def nothing_is_swallowed() -> Iterator[None]:
         yield
     finally:
         gc.callbacks[:] = callbacks
-
-
-def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
-    """Wait until `condition()` is true and return what it returned; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            pytest.fail(f"still not true after {seconds} s: {condition}")
-        time.sleep(0.05)

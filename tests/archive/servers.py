@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.conftest import eventually
 from tests.ports import free_ports
+from tests.waiting import eventually
 
 BUCKET = "bucket"
 _KEYS = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}

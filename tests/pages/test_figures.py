@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from benchmarks import tables
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_tables_are_those_of_the_results() -> None:
@@ -23,3 +29,10 @@ def test_a_figure_that_was_changed_by_hand_is_noticed(page: int, figure: str, ot
 def test_a_row_that_was_never_measured_is_an_error() -> None:
     with pytest.raises(LookupError, match="unheard of"):
         tables._latest(tables.Row("", "unheard of", ""), tables.results())
+
+
+def test_benchmarks_are_not_set_up_as_tests_are() -> None:
+    """`tests.conftest` has the catalog validate itself after each step, and Ray start without its agents."""
+    program = "import sys, benchmarks.__main__; print(*(name for name in sys.modules if name.endswith('conftest')))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "\n"
