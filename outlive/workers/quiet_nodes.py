@@ -25,10 +25,10 @@ class _Last:
     answer: Answer
     facts: tuple[tuple[object, ...], ...]
     """Of each process: its tasks and references."""
-    times: int
+    same_times: int
     """How often they were the same."""
     asked: float
-    round: int
+    in_round: int
 
 
 class QuietNodes:
@@ -52,7 +52,7 @@ class QuietNodes:
         stay = {node.node_id for node in nodes if self._stays(node.node_id, now)} if len(nodes) >= MANY else set()
         due = [node for node in nodes if node.node_id not in stay]
         asked = processes.ask(due, registered=registered, at_once=_AT_ONCE)
-        self.resting = {one for one in stay if before[one].round != self._round}
+        self.resting = {one for one in stay if before[one].in_round != self._round}
         self._last = {one: before[one] for one in stay} | {
             answer.node.node_id: self._noted(answer, before.get(answer.node.node_id), now)
             for answer in asked
@@ -71,13 +71,13 @@ class QuietNodes:
         last = self._last.get(node_id)
         if last is None:
             return False
-        rests = last.times > 0 and now - last.asked < (min(2**last.times, _SLOWEST) - 0.5) * self._every
-        return rests or last.round == self._round
+        rests = last.same_times > 0 and now - last.asked < (min(2**last.same_times, _SLOWEST) - 0.5) * self._every
+        return rests or last.in_round == self._round
 
     def _noted(self, answer: Answer, before: _Last | None, now: float) -> _Last:
         facts = _facts(answer)
         same = before is not None and before.facts == facts
-        return _Last(answer, facts, before.times + 1 if before is not None and same else 0, now, self._round)
+        return _Last(answer, facts, before.same_times + 1 if before is not None and same else 0, now, self._round)
 
 
 def _facts(answer: Answer) -> tuple[tuple[object, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,28 @@ def play(root: str, count: int) -> Iterator[PlayedCluster]:
     yield cluster
     for shelf in cluster.shelves.values():
         shelf.remove()
+
+
+def play_connected(root: str, count: int) -> Iterator[PlayedCluster]:
+    """The same in a new folder, and the keepers send arrays by their transfer servers."""
+    Path(root).mkdir(mode=0o700, parents=True)
+    for cluster in play(root, count):
+        cluster.connect()
+        yield cluster
+        cluster.disconnect()
+
+
+def put(cluster: PlayedCluster, array: Any, node: str = "a", **options: Any) -> ArrayInfo:
+    """Put an array without a key on a node."""
+    return Writer(cluster.shelves[node]).put(array, store="s", options=PutOptions(**options))
+
+
+def reader_on_b(cluster: PlayedCluster) -> PlayedSession:
+    """A process that has read one array of node `a` already: from then on it copies small ones by itself."""
+    session = cluster.session("b")
+    session.shelf = Shelf(session.shelf.path)  # its drafts are in a folder of its own
+    session.reader = Reader(session.shelf)
+    assert session.links is not None
+    session.own_copies = OwnCopies(session.shelf, "b", session.peers, session.links)
+    reading.by_handle(session, put(cluster, np.zeros(1)), "a")
+    return session

@@ -23,13 +23,11 @@ from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.put_options import PutOptions
-from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, pack
 from outlive.cluster import direct, fetches, keeper, links, own_copies, serving, small_copies, transfer
-from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import Call, NoAnswer
 from outlive.cluster.short_calls import ShortCalls, is_small_fetch
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
@@ -37,7 +35,7 @@ from outlive.store.reading import by_handle
 from outlive.store.rows import part
 from outlive.transfer import channel, client, proof
 from tests.conftest import ROOT, eventually
-from tests.nodes.played import PlayedCluster, PlayedSession, play
+from tests.nodes.played import PlayedCluster, play_connected, put, reader_on_b
 
 MIB = 1 << 20
 ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by two connections
@@ -46,12 +44,7 @@ INFO = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
-    root = f"{ROOT}/direct-{request.node.name[:80]}"
-    Path(root).mkdir(mode=0o700, parents=True)
-    for made in play(root, 3):
-        made.connect()
-        yield made
-        made.disconnect()
+    yield from play_connected(f"{ROOT}/direct-{request.node.name[:80]}", 3)
 
 
 @pytest.fixture
@@ -69,10 +62,6 @@ def streams(cluster: PlayedCluster) -> list[Call]:
 
 def serving_of(cluster: PlayedCluster) -> serving.Serving:
     return serving.Serving(cluster.shelves["a"], "a", cluster.peers, cluster.keepers["a"])
-
-
-def put(cluster: PlayedCluster, array: Any, **options: Any) -> Any:
-    return Writer(cluster.shelves["a"]).put(array, store="s", options=PutOptions(**options))
 
 
 @pytest.mark.parametrize("array", [ARRAY, ARRAY[:100], np.arange(3), np.empty((0, 3)), np.asfortranarray(ARRAY[:9])])
@@ -128,17 +117,6 @@ def fetched_by_keepers(cluster: PlayedCluster) -> list[Call]:
 
     cluster.peers.instead["fetch"] = note
     return found
-
-
-def reader_on_b(cluster: PlayedCluster) -> PlayedSession:
-    """A process that has read one array of node `a` already: from then on it copies small ones by itself."""
-    session = cluster.session("b")
-    session.shelf = Shelf(session.shelf.path)  # its drafts are in a folder of its own
-    session.reader = Reader(session.shelf)
-    assert session.links is not None
-    session.own_copies = OwnCopies(session.shelf, "b", session.peers, session.links)
-    by_handle(session, put(cluster, np.zeros(1)), "a")
-    return session
 
 
 def test_a_reader_copies_small_arrays_by_itself(cluster: PlayedCluster, streams: list[Call]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from outlive.arrays.writer import Writer
 from outlive.store.reading import by_handle
 from tests.conftest import ROOT
-from tests.nodes.played import PlayedCluster, play
+from tests.nodes.played import PlayedCluster, play_connected
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -20,12 +20,7 @@ PASSED = 4 << 30  # bytes
 
 @pytest.fixture
 def cluster() -> Iterator[PlayedCluster]:
-    root = f"{ROOT}/keepers-memory"
-    Path(root).mkdir(mode=0o700, parents=True)
-    for made in play(root, 2):
-        made.connect()
-        yield made
-        made.disconnect()
+    yield from play_connected(f"{ROOT}/keepers-memory", 2)
 
 
 def own_memory() -> int:

@@ -7,49 +7,27 @@ import errno
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from outlive.arrays import draft
-from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import pack
-from outlive.cluster.own_copies import OwnCopies
 from outlive.cluster.port import NoAnswer
 from outlive.cluster.tending import Tending
 from outlive.errors import ArrayLost
 from outlive.store import reading
 from outlive.store.reading import by_handle
 from tests.conftest import ROOT
-from tests.nodes.played import PlayedCluster, PlayedSession, play
+from tests.nodes.played import PlayedCluster, play_connected, put, reader_on_b
 
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
-    root = f"{ROOT}/own-{request.node.name[:80]}"
-    Path(root).mkdir(mode=0o700, parents=True)
-    for made in play(root, 3):
-        made.connect()
-        yield made
-        made.disconnect()
-
-
-def put(cluster: PlayedCluster, array: Any, node: str = "a") -> Any:
-    return Writer(cluster.shelves[node]).put(array, store="s")
-
-
-def reader_on_b(cluster: PlayedCluster) -> PlayedSession:
-    session = cluster.session("b")
-    session.shelf = Shelf(session.shelf.path)
-    session.reader = Reader(session.shelf)
-    assert session.links is not None
-    session.own_copies = OwnCopies(session.shelf, "b", session.peers, session.links)
-    by_handle(session, put(cluster, np.zeros(1)), "a")
-    return session
+    yield from play_connected(f"{ROOT}/own-{request.node.name[:80]}", 3)
 
 
 def in_child(act: Any) -> int:
