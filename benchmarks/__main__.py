@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import machine, report
+from benchmarks import machine, pages, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
 from benchmarks.rows import (
@@ -41,6 +41,7 @@ from benchmarks.rows import (
     remote,
     save,
     scale,
+    sizes,
     soak,
     spilled,
     values,
@@ -49,14 +50,37 @@ from benchmarks.rows import (
     zarr,
 )
 
+BOTH, HERE, LARGE = "both", "here", "large"  # values of --pages
 SHARED = {
     row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr, data, save)
 }  # on one cluster, in turn
-FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
+FRESH = {
+    row.NAME: row for row in (sizes, workers, long, create, actors, many, soak, scale)
+}  # each on a cluster of its own
 ALONE = {row.NAME: row for row in (align, copies, huge, world, guard)}  # without Ray
 SEVERAL = {
     row.NAME: row for row in (nodes, remote, readers, calls, nodes_lost, nodes_cost, guard_real)
 }  # each on several raylets
+PAGED = {
+    row.NAME
+    for row in (
+        align,
+        copies,
+        get,
+        live,
+        put,
+        values,
+        memory,
+        zarr,
+        sizes,
+        workers,
+        long,
+        create,
+        nodes,
+        remote,
+        readers,
+    )
+}  # large arrays in shared memory: measured with pages of both sizes
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
 
@@ -69,7 +93,7 @@ def main() -> int:
         return 0
     lines: list[Line] = []
     failed = 0
-    for name, (seconds, found) in measure(arguments.only or list(ABOUT), quick=arguments.quick):
+    for name, (seconds, found) in measure(arguments.only or list(ABOUT), arguments.pages, quick=arguments.quick):
         console.print(f"[dim]{name}: {'failed, ' if found is None else ''}{seconds:.0f} s[/dim]", highlight=False)
         lines += found or []
         failed += found is None
@@ -84,14 +108,26 @@ def main() -> int:
             report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
             report.draw_align(lines, path.with_name(f"{path.stem}-align.png")),
             report.draw_world(lines, path.with_name(f"{path.stem}-world.png")),
+            report.draw_sizes(lines, path.with_name(f"{path.stem}-sizes.png")),
+            report.draw_remote(lines, path.with_name(f"{path.stem}-remote.png")),
         )
         for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 
-def measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
+def measure(names: list[str], sizes: str, *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
     """The lines of each row, None if it failed, and the seconds that it took."""
+    paged = [name for name in names if name in PAGED]
+    if sizes != LARGE:
+        yield from _measure(names, quick=quick)
+    if sizes != HERE and paged:
+        found = pages.measure(paged, quick=quick)
+        for _ in range(2):  # the lines, then whether a row failed
+            yield f"pages of {machine.LARGE}", _timed(lambda: next(found, []))
+
+
+def _measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
     for name in names:
         if row := {**ALONE, **SEVERAL}.get(name):
             yield name, _timed(functools.partial(row.run, quick))
@@ -122,6 +158,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=ABOUT, help="these rows; see --list")
     parser.add_argument("--quick", action="store_true", help="few repetitions on one cluster: to see that it works")
+    parser.add_argument(
+        "--pages",
+        choices=(BOTH, HERE, LARGE),
+        default=BOTH,
+        help="of shared memory: as /dev/shm has them here; of 2 MiB, on a private mount (needs root or user"
+        " namespaces); or rows of large arrays with both (the default)",
+    )
     parser.add_argument("--list", action="store_true", help="what the rows are")
     parser.add_argument(
         "--output",

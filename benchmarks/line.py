@@ -8,7 +8,22 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.timing import OUTLIVE, RAY, Samples
+
+_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
+
+
+def size(nbytes: int) -> str:
+    """As lines have it, such as "16 MiB"."""
+    unit, factor = next((unit, factor) for unit, factor in _UNITS.items() if nbytes >= factor)
+    return f"{nbytes // factor} {unit}"
+
+
+def nbytes(text: str) -> int:
+    """The bytes of such a size."""
+    count, unit = text.split()
+    return int(count) * _UNITS[unit]
 
 
 @dataclass
@@ -27,6 +42,7 @@ class Line:
     compared: bool = True  # the two columns are the same operation
     shown: bool = True  # in the table; else in the file and the curves alone
     mean: bool = False  # what is typical of the samples is their mean, as some of it is done seldom; else the median
+    pages: str = field(default_factory=machine.pages)  # of shared memory: "4 KiB" or "2 MiB"
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     @property

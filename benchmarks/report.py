@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.line import Line, percentile
+from benchmarks.line import Line, nbytes, percentile, size
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 def show(lines: list[Line], console: Console) -> None:
     """Print medians, with the 99th percentile in brackets where there are several samples."""
     table = Table(title="outlive side by side with Ray: median (p99)", title_justify="left", show_lines=False)
-    for name in ("row", "what", "cold or warm"):
+    for name in ("row", "what", "cold or warm", "pages"):
         table.add_column(name, overflow="fold")
     for name in ("Ray", "outlive", "Ray / outlive", "asked", "reached"):
         table.add_column(name, justify="right")
@@ -38,7 +38,7 @@ def show(lines: list[Line], console: Console) -> None:
             ratio,
             line.asked or "[dim]for information[/dim]",
         )
-        table.add_row("" if line.row == previous else line.row, what, line.state, *cells, reached)
+        table.add_row("" if line.row == previous else line.row, what, line.state, line.pages, *cells, reached)
         previous = line.row
     console.print(table)
 
@@ -125,6 +125,64 @@ def draw_align(lines: list[Line], path: Path) -> Path | None:
             for name, samples in (("put", line.outlive), ("memcpy", line.ray)):
                 curves.setdefault(name, []).append((int(line.what.split()[-5]), statistics.median(samples) * 1e3))
     return _plot(curves, path, "bytes of a page before the source begins; the target begins on a page")
+
+
+def draw_sizes(lines: list[Line], path: Path) -> Path | None:
+    """The curves of row `sizes`: put and read, from 1 KiB to 1 GiB."""
+    panels: dict[str, _Curves] = {}
+    for line in lines:
+        if line.row == "sizes":
+            what, _, text = line.what.rpartition(", ")
+            _add_sides(panels.setdefault(what, {}), line, text)
+    return _plot_by_size(panels, path)
+
+
+def draw_remote(lines: list[Line], path: Path) -> Path | None:
+    """The curves of row `remote`: the first read of an array of another node, by size."""
+    curves: _Curves = {}
+    for line in lines:
+        if line.row == "remote" and line.what.startswith("first read of "):
+            _add_sides(curves, line, " ".join(line.what.split()[3:5]))
+    return _plot_by_size({"first read of an array of another node": curves} if curves else {}, path)
+
+
+_Curves = dict[str, list[tuple[int, float]]]  # by name: bytes and seconds
+
+
+def _add_sides(curves: _Curves, line: Line, text: str) -> None:
+    for side, samples in (("outlive", line.outlive), ("Ray", line.ray)):
+        curves.setdefault(f"{side}, pages of {line.pages}", []).append((nbytes(text), statistics.median(samples)))
+
+
+def _plot_by_size(panels: dict[str, _Curves], path: Path) -> Path | None:
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    if not panels:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
+
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.2 + 4.4 * len(panels), 4.4), sharey=True, squeeze=False)
+    for each, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for name, points in curves.items():
+            style = {"color": "C1" if name.startswith("Ray") else "C0", "linestyle": "--" if "2 MiB" in name else "-"}
+            each.loglog(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name, **style)
+        largest = max(points[-1][0] for points in curves.values())
+        ticks = [1 << power for power in range(10, largest.bit_length(), 5)]
+        each.xaxis.set_major_locator(FixedLocator(ticks))
+        each.xaxis.set_major_formatter(FixedFormatter([size(tick) for tick in ticks]))
+        each.xaxis.set_minor_locator(NullLocator())
+        each.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: number(seconds, "s").replace(".00", "")))
+        each.set(title=title, xlabel="size of the array")
+        each.grid(visible=True, alpha=0.3)
+    axes[0][0].set_ylabel("median")
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    return path
 
 
 def _plot(

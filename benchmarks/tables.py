@@ -9,39 +9,81 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.report import RESULTS, number
 
 PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md", "docs/howto/guard.md")]
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
 _SUMS = "the sums of 64 arrays of 16 MiB"
 _SAVED = "save 16 arrays of 16 MiB to a server of S3 on this machine"
+PICTURES = {"sizes": "put-and-read", "remote": "remote-read", "align": "alignment"}  # in docs/figures/, by row
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
 _TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: the line of the results that has this `row`, begins with `what`, and has `state` in it."""
+    """A row of a table: the line of the results with this `row` and `pages`, which begins with `what`, and whose state
+    has `state` in it.
+    """
 
     shown: str
     row: str
     what: str
     state: str = ""
     beside: str = "Ray"  # what the other column of the results is; "" if it is not for this table
+    pages: str = machine.SMALL  # of shared memory
 
 
+_PUT = "put 256 MiB, long-lived process"
+_FRESH = "put 256 MiB in fresh max_calls=1 workers"
+_CREATE = "create() + fill, 256 MiB, against np.empty + fill + ray.put"
+_BY_ANOTHER = "handle.get(), 256 MiB, put by another"
 TABLES = {
+    "speed": (
+        Row("put 1 KiB", "put", "put without a key, 1 KiB"),
+        Row("put 256 MiB", "long", _PUT),
+        Row("put 256 MiB, where shared memory has pages of 2 MiB", "long", _PUT, pages=machine.LARGE),
+        Row("put 256 MiB, both stores new", "workers", _FRESH, "cold"),
+        Row("get 256 MiB that another process put", "get", _BY_ANOTHER),
+        Row("get a view that this process has", "live", "handle.get() of a live view"),
+        Row("put a frame of 10^6 rows and 12 columns", "values", "put, frame"),
+        Row("first read of 1 KiB of another node", "remote", "first read of 1 KiB"),
+        Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB"),
+        Row("256 MiB read on seven other nodes at once", "readers", "256 MiB read on 7 other nodes"),
+        Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", "plain put"),
+        Row("zarr: write a chunk of 1 MiB", "zarr", "write a chunk of 1 MiB, beside zarr's Local", "", "LocalStore"),
+    ),
+    "pages": tuple(
+        replace(row, pages=machine.LARGE)
+        for row in (
+            *(Row(f"{what} {label}", "sizes", f"{what}, {label}")
+              for label in ("1 KiB", "1 MiB", "256 MiB", "1 GiB") for what in ("put", "get and sum")),
+            Row("put 256 MiB beside a plain memcpy", "long", f"{_PUT}, against memcpy", "", "memcpy"),
+            Row("put 256 MiB in fresh `max_calls=1` workers, both stores warm", "workers", _FRESH, "warm"),
+            Row("the same while both stores are new", "workers", _FRESH, "cold"),
+            Row("`create()` + fill, 256 MiB, beside `np.empty` + fill + `ray.put`", "create", _CREATE, "warm"),
+            Row("first read of 1 KiB of another node", "remote", "first read of 1 KiB", "warm"),
+            Row("first read of 256 MiB of another node, both stores new", "nodes", "first read of 256 MiB", "cold"),
+            Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB", "warm"),
+            Row("256 MiB over the same connection, no store, no checksum", "remote", "256 MiB by sendfile"),
+            Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2)", "", "plain put"),
+            Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
+        )
+    ),
     "local": (
         Row("put 1 KiB without a key", "put", "put without a key, 1 KiB"),
-        Row("put 256 MiB again and again in one process", "long", "put 256 MiB, long-lived process"),
+        Row("put 256 MiB again and again in one process", "long", _PUT),
         Row("the same beside a plain memcpy", "long", "put 256 MiB, long-lived process, against memcpy", "", "memcpy"),
         Row("put 256 MiB in fresh `max_calls=1` workers, both stores warm", "workers", "put 256 MiB", "warm"),
         Row("the same while both stores are new", "workers", "put 256 MiB", "cold"),
@@ -156,7 +198,8 @@ def problem() -> str:
 
 
 def _latest(row: Row, lines: list[_Found]) -> _Found:
-    fit = [each for each in lines if each[2]["row"] == row.row and row.state in each[2]["state"]]
+    of_row = (each for each in lines if each[2]["row"] == row.row and row.state in each[2]["state"])
+    fit = [each for each in of_row if each[2].get("pages", machine.SMALL) == row.pages]
     exact = [each for each in fit if each[2]["what"] == row.what]
     found = exact or [each for each in fit if each[2]["what"].startswith(row.what)]
     if not found:
@@ -169,7 +212,16 @@ def _cells(row: Row, line: dict[str, Any]) -> tuple[str, str, str]:
     mine, other = (line["summary"].get(side, {}).get("median") for side in ("outlive", "ray"))
     if other is None or not row.beside:
         return number(mine, line["unit"]), "", ""
-    return number(mine, line["unit"]), f"{row.beside}: {number(other, line['unit'])}", f"{other / mine:.1f}"
+    ratio = f"{other / mine:.1f}" + (f", {row.beside} is faster" if round(other / mine, 1) < 1 else "")
+    return number(mine, line["unit"]), f"{row.beside}: {number(other, line['unit'])}", ratio
+
+
+def pictures() -> dict[Path, Path]:
+    """Where each curve stands in docs/, and the picture of the latest run that measured it."""
+    latest = dict[str, str]()
+    for file, _, line in results():
+        latest.setdefault(line["row"], file)
+    return {FIGURES / f"{name}.png": RESULTS / f"{Path(latest[row]).stem}-{row}.png" for row, name in PICTURES.items()}
 
 
 def written(text: str) -> str:
@@ -182,11 +234,17 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
     check = parser.parse_args().check
     old = [page for page in PAGES if written(page.read_text()) != page.read_text()]
-    for page in old:
+    old += [
+        shown for shown, drawn in pictures().items() if not shown.exists() or shown.read_bytes() != drawn.read_bytes()
+    ]
+    for file in old:
         if check:
-            print(f"{page}: its figures are not those of {RESULTS}; run python -m benchmarks.tables", file=sys.stderr)
+            print(f"{file}: its figures are not those of {RESULTS}; run python -m benchmarks.tables", file=sys.stderr)
+        elif file.suffix == ".png":
+            file.parent.mkdir(exist_ok=True)
+            shutil.copyfile(pictures()[file], file)
         else:
-            page.write_text(written(page.read_text()))
+            file.write_text(written(file.read_text()))
     return 1 if check and old else 0
 
 

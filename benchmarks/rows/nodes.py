@@ -13,7 +13,7 @@ import ray
 import outlive
 from benchmarks.calls import Watched
 from benchmarks.cluster import GIB, MIB
-from benchmarks.line import Line
+from benchmarks.line import Line, size
 from benchmarks.several import Raylets, Reader, raylets
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, stopwatch
 from benchmarks.wire import wire
@@ -112,10 +112,9 @@ def _slice(store: outlive.Store, reader: Any, nbytes: int, rounds: int) -> Line:
         whole.append(ray.get(reader.rows.remote(handle, 0, rows)))
         store.delete(handle)
     factor = statistics.median(whole) / statistics.median(part)
-    size = _size(nbytes)
     return Line(
         NAME,
-        f"a slice of a handle: 1 % of the rows of {size} of the other node",
+        f"a slice of a handle: 1 % of the rows of {size(nbytes)} of the other node",
         "cold: nothing of it is on this node",
         part,
         whole,
@@ -124,10 +123,6 @@ def _slice(store: outlive.Store, reader: Any, nbytes: int, rounds: int) -> Line:
         note=f"Ray's column is outlive's whole array: {factor:.0f} times",
         compared=False,
     )
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes // GIB} GiB" if nbytes >= GIB else f"{nbytes // MIB} MiB"
 
 
 def _replicas(store: outlive.Store, rounds: int) -> Line:
