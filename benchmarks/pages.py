@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from benchmarks import machine
 from benchmarks.line import Line
 
 FOLDER = "/dev/shm"
 SETTING = "within_size"  # huge pages for files that are large enough: what `outlive tune` advises
+_ROW = re.compile(r"[\w-]+: .*\d+ s\n")
 _SCRIPT = 'mount -t tmpfs -o "$1" outlive-bench "$2" && shift 2 && exec "$@"'
 
 
@@ -38,14 +41,13 @@ def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
         path = Path(folder, "lines.json")
         command = [sys.executable, "-m", "benchmarks", "--pages", "here", "--output", str(path), "--only", *names]
         command += ["--quick"] if quick else []
-        done = subprocess.run(
-            [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command],
-            check=False,
-            stdout=subprocess.DEVNULL,
-            cwd=Path(__file__).parents[1],
-        )
+        whole = [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command]
+        with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as child:
+            assert child.stdout is not None
+            for said in filter(_ROW.fullmatch, child.stdout):  # which row was measured; the table comes later
+                print(f"{machine.LARGE} pages: {said}", end="", flush=True)
         lines = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.exists() else []
     known = {field.name for field in fields(Line)}
     yield [Line(**{name: value for name, value in line.items() if name in known}) for line in lines]
-    if done.returncode != 0:
-        raise RuntimeError(f"not every row could be measured with pages of 2 MiB (exit {done.returncode})")
+    if child.returncode != 0:
+        raise RuntimeError(f"not every row could be measured with pages of {machine.LARGE} (exit {child.returncode})")

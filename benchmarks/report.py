@@ -123,7 +123,8 @@ def draw_align(lines: list[Line], path: Path) -> Path | None:
     for line in lines:
         if line.row == "align":
             for name, samples in (("put", line.outlive), ("memcpy", line.ray)):
-                curves.setdefault(name, []).append((int(line.what.split()[-5]), statistics.median(samples) * 1e3))
+                point = int(line.what.split()[-5]), statistics.median(samples) * 1e3
+                curves.setdefault(f"{name}, pages of {line.pages}", []).append(point)
     return _plot(curves, path, "bytes of a page before the source begins; the target begins on a page")
 
 
