@@ -31,6 +31,23 @@ def test_a_row_that_was_never_measured_is_an_error() -> None:
         tables._latest(tables.Row("", "unheard of", ""), tables.results())
 
 
+def test_the_pictures_are_those_of_the_results() -> None:
+    differ = [shown.name for shown, drawn in tables.pictures().items() if shown.read_bytes() != drawn.read_bytes()]
+    assert differ == [], "run python -m benchmarks.tables"
+
+
+def test_a_row_has_the_line_of_its_pages_alone() -> None:
+    lines = [("file", {}, {"row": "get", "what": "get", "state": "", **pages}) for pages in ({"pages": "2 MiB"}, {})]
+    small, large = (tables._latest(tables.Row("", "get", "get", pages=each), lines) for each in ("4 KiB", "2 MiB"))
+    assert (small, large) == (lines[1], lines[0]), "files of before have no pages: these were of 4 KiB"
+
+
+@pytest.mark.parametrize(("other", "said"), [(1e-3, "0.5, LMDB is faster"), (6e-3, "3.0")])
+def test_a_row_says_that_the_other_side_is_faster(other: float, said: str) -> None:
+    line = {"unit": "s", "summary": {"outlive": {"median": 2e-3}, "ray": {"median": other}}}
+    assert tables._cells(tables.Row("", "", "", beside="LMDB"), line)[2] == said
+
+
 def test_benchmarks_are_not_set_up_as_tests_are() -> None:
     """`tests.conftest` has the catalog validate itself after each step, and Ray start without its agents."""
     program = "import sys, benchmarks.__main__; print(*(name for name in sys.modules if name.endswith('conftest')))"
