@@ -270,6 +270,23 @@ def test_listed_drafts_of_the_dead_are_sealed(shelf: Shelf) -> None:
     assert shelf.ledger.used == disk_usage(shelf) == 2 * 4096
 
 
+def test_drafts_of_the_dead_wait_if_another_catalog_comes(shelf: Shelf) -> None:
+    """The answer may be that of the new catalog, and then it has listed the draft for good."""
+
+    def leave() -> Any:
+        return Writer(Shelf(shelf.path)).draft_of(np.arange(6), key="a")
+
+    def listed(ids: list[str]) -> set[str]:
+        shelf.raise_epoch()
+        return set(ids)
+
+    with forked(leave):
+        pass
+    assert list(clear_orphans(shelf, listed)) == []
+    assert [finding.problem for finding in clear_orphans(shelf, set)] == ["unfinished"]
+    assert [info.key for info in shelf.scan()] == ["a"]
+
+
 def test_what_others_put_among_drafts_holds_up_nothing(shelf: Shelf) -> None:
     dead = f"{shelf.new}/dead"
     os.mkdir(dead)

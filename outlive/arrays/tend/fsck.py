@@ -47,16 +47,19 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 shelf.delete_draft(path)  # left if it is incomplete, and the array has come to the shelf as well
                 yield Defect("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
+                if shelf.ledger.epoch != epoch:
+                    break  # another catalog has come, and may have listed it: it is asked in the next round
                 _discard(shelf, path, name)
                 yield Defect("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(path)
-        for name in names:  # the listed arrays of the batch are sealed by now, and drafts with a gate are gone
-            if name.endswith((BATCH, GATE)):
-                with contextlib.suppress(OSError):  # another program's folder has the name
-                    os.unlink(f"{folder}/{name}")
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
+        else:
+            for name in names:  # the listed arrays of the batch are sealed by now, and drafts with a gate are gone
+                if name.endswith((BATCH, GATE)):
+                    with contextlib.suppress(OSError):  # another program's folder has the name
+                        os.unlink(f"{folder}/{name}")
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
     batches.recount(shelf)
 
 
