@@ -26,7 +26,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make dist         a wheel and an sdist, checked, and the wheel tried where there is no Ray"
 	@echo "make types        what pyright says, strictly, of a program that uses the public API"
-	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
+	@echo "make bench        every figure, side by side with Ray (about an hour)"
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
 	@echo "make docs         the documentation as a site, in build/site; it needs no network to be read"
 	@echo "make pages        writes into docs/ what the commands of its pages print now"

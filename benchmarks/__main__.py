@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import signal
 import sys
 import time
 import traceback
@@ -21,6 +22,7 @@ from benchmarks.rows import (
     actors,
     align,
     calls,
+    checksums,
     copies,
     create,
     data,
@@ -57,7 +59,7 @@ SHARED = {
 FRESH = {
     row.NAME: row for row in (sizes, workers, long, create, actors, many, soak, scale)
 }  # each on a cluster of its own
-ALONE = {row.NAME: row for row in (align, copies, huge, world, guard)}  # without Ray
+ALONE = {row.NAME: row for row in (align, checksums, copies, huge, world, guard)}  # without Ray
 SEVERAL = {
     row.NAME: row for row in (nodes, remote, readers, calls, nodes_lost, nodes_cost, guard_real)
 }  # each on several raylets
@@ -86,6 +88,7 @@ ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALO
 
 def main() -> int:
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a run that is terminated leaves nothing in shared memory
     console = Console() if sys.stdout.isatty() else Console(width=200)
     if arguments.list:
         for name, about in ABOUT.items():

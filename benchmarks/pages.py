@@ -44,8 +44,12 @@ def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
         whole = [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command]
         with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as child:
             assert child.stdout is not None
-            for said in filter(_ROW.fullmatch, child.stdout):  # which row was measured; the table comes later
-                print(f"{machine.LARGE} pages: {said}", end="", flush=True)
+            try:
+                for said in filter(_ROW.fullmatch, child.stdout):  # which row was measured; the table comes later
+                    print(f"{machine.LARGE} pages: {said}", end="", flush=True)
+            except BaseException:
+                child.terminate()
+                raise
         lines = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.exists() else []
     known = {field.name for field in fields(Line)}
     yield [Line(**{name: value for name, value in line.items() if name in known}) for line in lines]

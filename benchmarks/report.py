@@ -142,7 +142,7 @@ def draw_remote(lines: list[Line], path: Path) -> Path | None:
     """The curves of row `remote`: the first read of an array of another node, by size."""
     curves: _Curves = {}
     for line in lines:
-        if line.row == "remote" and line.what.startswith("first read of "):
+        if line.row == "remote" and line.what.startswith("first read of ") and line.state.startswith("warm"):
             _add_sides(curves, line, " ".join(line.what.split()[3:5]))
     return _plot_by_size({"first read of an array of another node": curves} if curves else {}, path)
 

@@ -29,8 +29,10 @@ def reading(nbytes: int) -> float:
     return statistics.median(samples)
 
 
-def writing(nbytes: int) -> float:
-    """Seconds to open a file and lock it, to make another, write and close it, rename it, and close the first."""
+def writing(nbytes: int) -> list[float]:
+    """Seconds to open a file and lock it, to make another, write and close it, rename it, and close the first. All
+    samples.
+    """
     samples, content = [], bytes(nbytes)
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="outlive-bench-") as folder:
         names = [(f"{folder}/new-{number}", f"{folder}/{number}") for number in range(_ROUNDS)]
@@ -46,4 +48,4 @@ def writing(nbytes: int) -> float:
             os.rename(draft, name)
             os.close(ledger)
             samples.append(time.perf_counter() - begin)
-    return statistics.median(samples)
+    return samples

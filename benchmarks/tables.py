@@ -24,6 +24,7 @@ FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
+_BARE = "a bare call of the catalog: whether a key exists"
 _SUMS = "the sums of 64 arrays of 16 MiB"
 _SAVED = "save 16 arrays of 16 MiB to a server of S3 on this machine"
 PICTURES = {"sizes": "put-and-read", "remote": "remote-read", "align": "alignment"}  # in docs/figures/, by row
@@ -59,7 +60,7 @@ TABLES = {
         Row("get a view that this process has", "live", "handle.get() of a live view"),
         Row("put a frame of 10^6 rows and 12 columns", "values", "put, frame"),
         Row("first read of 1 KiB of another node", "remote", "first read of 1 KiB"),
-        Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB"),
+        Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB", "warm"),
         Row("256 MiB read on seven other nodes at once", "readers", "256 MiB read on 7 other nodes"),
         Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", "plain put"),
         Row("zarr: write a chunk of 1 MiB", "zarr", "write a chunk of 1 MiB, beside zarr's Local", "", "LocalStore"),
@@ -74,7 +75,7 @@ TABLES = {
             Row("the same while both stores are new", "workers", _FRESH, "cold"),
             Row("`create()` + fill, 256 MiB, beside `np.empty` + fill + `ray.put`", "create", _CREATE, "warm"),
             Row("first read of 1 KiB of another node", "remote", "first read of 1 KiB", "warm"),
-            Row("first read of 256 MiB of another node, both stores new", "nodes", "first read of 256 MiB", "cold"),
+            Row("first read of 256 MiB of another node, both stores new", "remote", "first read of 256 MiB", "cold"),
             Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB", "warm"),
             Row("256 MiB over the same connection, no store, no checksum", "remote", "256 MiB by sendfile"),
             Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2)", "", "plain put"),
@@ -83,6 +84,7 @@ TABLES = {
     ),
     "local": (
         Row("put 1 KiB without a key", "put", "put without a key, 1 KiB"),
+        Row("the system calls of that alone", "put", "the system calls of a put of 1 KiB"),
         Row("put 256 MiB again and again in one process", "long", _PUT),
         Row("the same beside a plain memcpy", "long", "put 256 MiB, long-lived process, against memcpy", "", "memcpy"),
         Row("put 256 MiB in fresh `max_calls=1` workers, both stores warm", "workers", "put 256 MiB", "warm"),
@@ -92,7 +94,7 @@ TABLES = {
         Row("get by handle, 256 MiB, put by another process", "get", "handle.get(), 256 MiB, put by another"),
         Row("get of a live view", "live", "handle.get() of a live view"),
         Row("get by key, 1 KiB, for the first time in a process", "named", "store.get(key), 1 KiB", "cold", ""),
-        Row("get by key, 1 KiB, again", "named", "store.get(key), 1 KiB, again", "", ""),
+        Row("get by key, 1 KiB, again, no view is held", "named", "store.get(key), 1 KiB, again", "no view", ""),
         Row("put with a key, 1 KiB, beside an empty actor call", "named", "store.put(array, key), 1 KiB", "", "a call"),
         Row("`put_many` of 100,000 arrays of 1 KiB", "many", "put_many of 10^5", "", ""),
         Row("`keys(prefix=)`, half of 100,000", "many", "keys(prefix=) of 10^5", "", ""),
@@ -101,7 +103,7 @@ TABLES = {
         Row("both actors killed, until 100,000 arrays are there again", "many", f"{_KILLED} 10^5 is right", "", ""),
     ),
     "nodes": (
-        Row("first read of 256 MiB of another node, both stores new", "nodes", "first read of 256 MiB", "cold"),
+        Row("first read of 256 MiB of another node, both stores new", "remote", "first read of 256 MiB", "cold"),
         Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB", "warm"),
         Row("first read of 16 MiB of another node", "remote", "first read of 16 MiB", "warm"),
         Row("first read of 1 MiB of another node", "remote", "first read of 1 MiB", "warm"),
@@ -113,9 +115,14 @@ TABLES = {
         Row("10,000 arrays with `replicas=2`, one of 8 nodes killed: from Ray's word of it until all are on two",
             "nodes-lost", f"{_LOST}: from then on"),
         Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
+        Row("a bare call of the catalog, by its port", "calls", f"{_BARE}, beside Ray", "", "through Ray"),
         Row("put with a key, 1 KiB, of three nodes", "calls", "store.put(array, key), 1 KiB, by port", "", ""),
         Row("keyed puts a second, by 8 processes on three nodes", "calls",
             "keyed puts a second, 8 processes on 3 raylets, by port", "", ""),
+    ),
+    "checksums": tuple(
+        Row(f"the checksum of 256 MiB, beside {name}", "checksums", f"checksum of 256 MiB, beside {name}", "", name)
+        for name in ("CRC-32 of zlib", "xxh3 of xxhash", "CRC-32C of google-crc32c", "CRC-32C of crc32c")
     ),
     "values": (
         *(Row(f"{what} {label}", "values", f"{what}, {value}")
@@ -173,15 +180,16 @@ def table(name: str) -> str:
         return problem()
     lines, sources = results(), list[str]()
     compared = name != "guard"  # whose other side is no way to do the same
-    text = ["| what | outlive | other | ratio | run |", "|---|---|---|---|---|"]
+    head = ["what", "outlive", "other", "ratio", "asked", "run"]
     if not compared:
-        text = ["| what | guard | for comparison | note | run |", "|---|---|---|---|---|"]
+        head = ["what", "guard", "for comparison", "note", "run"]
+    text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in TABLES[name]:
         file, machine, line = _latest(row, lines)
         source = f"`{file}` on {machine['cpu']}"
         if source not in sources:
             sources.append(source)
-        cells = [*_cells(row, line)[: 3 if compared else 2], *([] if compared else [line.get("note", "")])]
+        cells = [*_cells(row, line), _asked(line)] if compared else [*_cells(row, line)[:2], line.get("note", "")]
         text.append(f"| {row.shown} | {' | '.join(cells)} | {ascii_lowercase[sources.index(source)]} |")
     legend = [f"- *{letter}* {source}" for letter, source in zip(ascii_lowercase, sources, strict=False)]
     said = "Above a ratio of 1, outlive is faster. Measured in:" if compared else "Measured in:"
@@ -214,6 +222,11 @@ def _cells(row: Row, line: dict[str, Any]) -> tuple[str, str, str]:
         return number(mine, line["unit"]), "", ""
     ratio = f"{other / mine:.1f}" + (f", {row.beside} is faster" if round(other / mine, 1) < 1 else "")
     return number(mine, line["unit"]), f"{row.beside}: {number(other, line['unit'])}", ratio
+
+
+def _asked(line: dict[str, Any]) -> str:
+    """What was asked of a line, and whether it was missed."""
+    return f"{line['asked']}{': missed' if line['reached'] is False else ''}"
 
 
 def pictures() -> dict[Path, Path]:

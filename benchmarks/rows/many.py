@@ -19,6 +19,7 @@ from benchmarks.timing import stopwatch
 NAME = "many"
 ABOUT = "10^3, 10^4 and 10^5 arrays of 1 KiB: put_many, len, keys(prefix=), and a restart of keeper and catalog"
 _SECONDS = 60.0  # "in seconds": less than a minute
+_LARGEST, _TO_PUT = 10**5, 6.0  # arrays, and seconds for a `put_many` of so many
 _MOST_RAY_PUTS = 10**4
 
 
@@ -57,7 +58,10 @@ def _count(store: outlive.Store, count: int, label: str) -> list[Line]:
             note="Ray: arrays are lost with the process that put them",
         ),
     ]
-    return [at_most(line, _SECONDS, "in seconds (under 60)") for line in lines]
+    asked = [at_most(line, _SECONDS, "in seconds (under 60)") for line in lines]
+    if count == _LARGEST:
+        at_most(asked[0], _TO_PUT, f"under {_TO_PUT:g} s")
+    return asked
 
 
 def _restart(store: outlive.Store, count: int) -> None:

@@ -85,7 +85,7 @@ def _reads(store: outlive.Store, reader: Any, rounds: int) -> list[Line]:
     state = "warm: both stores wrote such arrays before; a new array each time"
     lines = [
         Line(NAME, "first read of 256 MiB of the other node", "cold: new stores", first[OUTLIVE], first[RAY]),
-        Line(NAME, "first read of 256 MiB of the other node", state, later[OUTLIVE], later[RAY], asked="1.1x faster"),
+        Line(NAME, "first read of 256 MiB of the other node", state, later[OUTLIVE], later[RAY], asked="3x faster"),
         Line(NAME, "read of 256 MiB put on this node", "warm: read before, not mapped", again["local"]),
         Line(
             NAME,
@@ -97,7 +97,7 @@ def _reads(store: outlive.Store, reader: Any, rounds: int) -> list[Line]:
             note=f"{factor:.2f} times the median of a local one",
         ),
     ]
-    lines[1].reached = (lines[1].ratio or 0) >= 1.1
+    lines[1].reached = (lines[1].ratio or 0) >= 3
     return lines
 
 

@@ -40,7 +40,7 @@ def run(quick: bool) -> list[Line]:
             handles.clear()
 
         sides = {RAY: to_ray, OUTLIVE: to_outlive}
-        new: Samples = alternate(sides, 1 if quick else 5)
+        new: Samples = alternate(sides, 1 if quick else 9)
         free()
         touch_arena(arena)
         warm: Samples = alternate(sides, 2 if quick else 10, 1, free)
