@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 from rich.console import Console
@@ -103,7 +102,7 @@ def main() -> int:
     if lines:
         lines.sort(key=lambda line: list(ABOUT).index(line.row))
         report.show(lines, console)
-        path = arguments.output or _default_path(quick=arguments.quick)
+        path = arguments.output or report.new_path(form="quick" if arguments.quick else "")
         report.save(lines, path, quick=arguments.quick)
         console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
         drawn = (
@@ -176,15 +175,6 @@ def _arguments() -> argparse.Namespace:
         help="write the JSON there; rows of an existing file that are not measured now stay",
     )
     return parser.parse_args()
-
-
-def _default_path(*, quick: bool) -> Path:
-    """Never over an older result."""
-    name = f"{datetime.now(timezone.utc):%Y-%m-%d}-{machine.nickname()}{'-quick' if quick else ''}"
-    path, number = report.RESULTS / f"{name}.json", 2
-    while path.exists():
-        path, number = report.RESULTS / f"{name}-{number}.json", number + 1
-    return path
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m benchmarks.peers`: put, get and get + sum of 1 KiB and 64 MiB, in outlive, Ray and other array stores.
 
 One process; all take turns; medians. A get makes an array of what is stored and no more; `get + sum` reads all of it. A
-peer that is not installed (`pip install 'outlive[peers]'`; Redis needs `redis-server` too) is left out, and said so.
+peer that is not installed (benchmarks/README.md tells how) is left out, and said so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from multiprocessing import shared_memory
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import ray
@@ -30,6 +30,7 @@ import outlive
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, KIB, MIB, cluster
 
+T = TypeVar("T")
 SIZES = {"1 KiB": (KIB, 300), "64 MiB": (64 * MIB, 12)}  # bytes, and how many operations
 
 
@@ -48,12 +49,15 @@ def main() -> int:
     try:
         with cluster(2 * GIB) as store, contextlib.ExitStack() as stack:
             peers = [peer for make in PEERS if (peer := _started(make, stack, store, folder, console))]
+            machine.quiet()
+            measured_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
             samples = {size: _measure(peers, nbytes, count) for size, (nbytes, count) in SIZES.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _show(samples, console)
-    path = report.RESULTS / f"peers-{datetime.now(timezone.utc):%Y-%m-%d}-{machine.nickname()}.json"
-    path.write_text(json.dumps({**machine.facts(), "state": "warm", "seconds": samples}) + "\n", encoding="utf-8")
+    path = report.new_path("peers")
+    result = {**machine.facts(), "measured_at": measured_at, "state": "warm", "seconds": samples}
+    path.write_text(json.dumps(result) + "\n", encoding="utf-8")
     console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
     return 0
 
@@ -125,7 +129,7 @@ def of_ray(_: outlive.Store, __: str) -> Iterator[Peer]:
     def put(key: str, array: Any) -> None:
         refs[key] = ray.put(array)
 
-    yield Peer("ray", put, lambda key: ray.get(refs[key]), refs.pop)
+    yield Peer("Ray", put, lambda key: ray.get(refs[key]), refs.pop)
 
 
 @contextlib.contextmanager
@@ -165,9 +169,7 @@ def of_lmdb(_: outlive.Store, folder: str) -> Iterator[Peer]:
                 transaction.put(key.encode(), array.data.cast("B"))
 
         def get(key: str) -> Any:
-            with base.begin(
-                buffers=False
-            ) as transaction:  # a view would end with the transaction: a copy, as users get
+            with base.begin(buffers=False) as transaction:  # a copy: a view would end with the transaction
                 return np.frombuffer(transaction.get(key.encode()))
 
         def delete(key: str) -> None:
@@ -181,31 +183,16 @@ def of_lmdb(_: outlive.Store, folder: str) -> Iterator[Peer]:
 def of_redis(_: outlive.Store, folder: str) -> Iterator[Peer]:
     import redis
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
+    client = redis.Redis(port=port)
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-    server = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)
-    try:
-        client = redis.Redis(port=port)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+    with _server(["redis-server", *arguments], client.ping):
         yield Peer(
             "Redis",
             lambda key, array: client.set(key, array.data.cast("B")),
             lambda key: np.frombuffer(client.get(key)),
             client.delete,
         )
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @contextlib.contextmanager
@@ -214,26 +201,34 @@ def of_vineyard(_: outlive.Store, folder: str) -> Iterator[Peer]:
 
     program = Path(vineyard.__file__).parent / "bdist" / "vineyardd"
     arguments = ["--meta", "local", "--size", "1Gi", "--socket", f"{folder}/vineyard", "--norpc"]
-    server = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     objects: dict[str, Any] = {}
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client = vineyard.connect(f"{folder}/vineyard")
-                break
-            except Exception:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+    with _server([program, *arguments], lambda: vineyard.connect(f"{folder}/vineyard")) as client:
 
         def put(key: str, array: Any) -> None:
             objects[key] = client.put(array)
 
-        yield Peer("vineyard", put, lambda key: client.get(objects[key]), lambda key: client.delete(objects.pop(key)))
-    finally:
-        server.terminate()
-        server.wait()
+        yield Peer("Vineyard", put, lambda key: client.get(objects[key]), lambda key: client.delete(objects.pop(key)))
+
+
+@contextlib.contextmanager
+def of_mooncake(_: outlive.Store, __: str) -> Iterator[Peer]:
+    import mooncake.store
+
+    port = _free_port()
+    program = Path(mooncake.__path__[0], "mooncake_master")
+    arguments = [f"--rpc_port={port}", f"--metrics_port={_free_port()}", "--rpc_address=127.0.0.1"]
+    with _server([program, *arguments], lambda: socket.create_connection(("127.0.0.1", port)).close()):
+        store = mooncake.store.MooncakeDistributedStore()
+        _succeeded(store.setup("127.0.0.1", "P2PHANDSHAKE", GIB, GIB, "tcp", "", f"127.0.0.1:{port}"))
+        try:
+            yield Peer(
+                "Mooncake",
+                lambda key, array: _succeeded(store.put(key, array.data.cast("B"))),
+                lambda key: np.frombuffer(store.get_buffer(key)),
+                lambda key: _succeeded(store.remove(key, True)),  # although it was read a moment ago
+            )
+        finally:
+            store.close()
 
 
 @contextlib.contextmanager
@@ -259,7 +254,42 @@ def of_joblib(_: outlive.Store, folder: str) -> Iterator[Peer]:
     )
 
 
-PEERS = (of_outlive, of_ray, of_shared_memory, of_lmdb, of_redis, of_vineyard, of_diskcache, of_joblib)
+PEERS = (of_outlive, of_ray, of_shared_memory, of_lmdb, of_redis, of_vineyard, of_mooncake, of_diskcache, of_joblib)
+
+
+# --- their servers
+
+
+@contextlib.contextmanager
+def _server(command: list[Any], connect: Callable[[], T]) -> Iterator[T]:
+    """Run a server; what `connect` gives once the server answers."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                connection = connect()
+                break
+            except Exception:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield connection
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _succeeded(code: int) -> None:
+    assert code == 0, f"Mooncake answered {code}"
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from benchmarks import machine
 from benchmarks.line import Line, nbytes, percentile, size
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def new_path(kind: str = "", form: str = "") -> Path:
+    """A file for results of this day and machine, never over an older one."""
+    parts = kind, f"{datetime.now(timezone.utc):%Y-%m-%d}", machine.nickname(), form
+    name = "-".join(filter(None, parts))
+    path, count = RESULTS / f"{name}.json", 2
+    while path.exists():
+        path, count = RESULTS / f"{name}-{count}.json", count + 1
+    return path
 
 
 def show(lines: list[Line], console: Console) -> None:

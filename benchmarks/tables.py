@@ -10,7 +10,9 @@ import argparse
 import json
 import re
 import shutil
+import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -21,7 +23,6 @@ from benchmarks.report import RESULTS, number
 
 PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md", "docs/howto/guard.md")]
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
-PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
 _BARE = "a bare call of the catalog: whether a key exists"
@@ -176,8 +177,8 @@ def table(name: str) -> str:
     LookupError
         No file has a line for a row.
     """
-    if name == PROBLEM:
-        return problem()
+    if name in OTHERS:
+        return OTHERS[name]()
     lines, sources = results(), list[str]()
     compared = name != "guard"  # whose other side is no way to do the same
     head = ["what", "outlive", "other", "ratio", "asked", "run"]
@@ -203,6 +204,27 @@ def problem() -> str:
     text += [f"| {program} | {sides['ray.put']} | {sides['outlive']} |" for program, sides in found["rows"].items()]
     once = f"Measured with Ray {found['ray']} by `python -m benchmarks.problem`, each program once on each side."
     return "\n".join([*text, "", once, ""])
+
+
+def peers() -> str:
+    """The median of each store of arrays, and the fastest, in the latest run of `python -m benchmarks.peers`."""
+    files = {path.name: json.loads(path.read_text()) for path in RESULTS.glob("peers-*.json")}
+    file = max(files, key=lambda name: files[name].get("measured_at", ""))  # the first ones did not say when
+    return peers_table(file, files[file])
+
+
+def peers_table(file: str, found: dict[str, Any]) -> str:
+    names = list(next(iter(found["seconds"].values())))
+    text = [f"| what | {' | '.join(names)} | fastest |", "|---" * (len(names) + 2) + "|"]
+    for size, by_peer in found["seconds"].items():
+        for what in by_peer[names[0]]:
+            medians = {name: statistics.median(by_peer[name][what]) for name in names}
+            cells = [number(median, "s") for median in medians.values()]
+            text.append(f"| {what} {size} | {' | '.join(cells)} | {min(medians, key=medians.__getitem__)} |")
+    return "\n".join([*text, "", "Measured in:", "", f"- `{file}` on {found['machine']['cpu']}", ""])
+
+
+OTHERS: dict[str, Callable[[], str]] = {"problem": problem, "peers": peers}  # tables that are not of rows
 
 
 def _latest(row: Row, lines: list[_Found]) -> _Found:

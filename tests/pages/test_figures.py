@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import report, tables
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_tables_are_those_of_the_results() -> None:
     texts = [page.read_text() for page in tables.PAGES]
-    assert sum(text.count("<!-- figures: ") for text in texts) == len([*tables.TABLES, tables.PROBLEM])
+    assert sum(text.count("<!-- figures: ") for text in texts) == len([*tables.TABLES, *tables.OTHERS])
     assert [tables.written(text) for text in texts] == texts, "run python -m benchmarks.tables"
 
 
@@ -46,6 +47,38 @@ def test_a_row_has_the_line_of_its_pages_alone() -> None:
 def test_a_row_says_that_the_other_side_is_faster(other: float, said: str) -> None:
     line = {"unit": "s", "summary": {"outlive": {"median": 2e-3}, "ray": {"median": other}}}
     assert tables._cells(tables.Row("", "", "", beside="LMDB"), line)[2] == said
+
+
+def test_a_row_names_the_fastest_store_of_arrays() -> None:
+    seconds = {"1 KiB": {"outlive": {"put": [2e-3, 1e-3, 9e-3], "get": [1e-6]}, "LMDB": {"put": [1e-3], "get": [2e-6]}}}
+    shown = tables.peers_table("peers-1.json", {"machine": {"cpu": "a processor"}, "seconds": seconds})
+    rows = [line.strip("|").split("|") for line in shown.splitlines() if line.startswith("|")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["what", "outlive", "LMDB", "fastest"],
+        ["---"] * 4,
+        ["put 1 KiB", "2.00 ms", "1.00 ms", "LMDB"],
+        ["get 1 KiB", "1.00 us", "2.00 us", "outlive"],
+    ]
+    assert "`peers-1.json` on a processor" in shown
+
+
+def test_the_other_stores_are_those_of_the_latest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    found = {"machine": {"cpu": "a processor"}, "seconds": {"1 KiB": {"outlive": {"put": [1e-3]}}}}
+    days = {"peers-a.json": "2026-11-28", "peers-b.json": "2026-11-27", "peers-c.json": None}
+    for name, day in days.items():
+        (tmp_path / name).write_text(json.dumps({**found, "measured_at": day} if day else found))
+    assert [name for name in days if name in tables.peers()] == ["peers-a.json"]
+
+
+def test_a_result_is_not_written_over_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    for _ in range(3):
+        path = report.new_path("peers", "quick")
+        assert not path.exists()
+        path.touch()
+    names = sorted(path.stem.removesuffix("-quick") for path in tmp_path.iterdir())
+    assert len(names) == 3 and all(name.startswith("peers-") for name in names)
 
 
 def test_benchmarks_are_not_set_up_as_tests_are() -> None:
