@@ -49,12 +49,17 @@ class Wire:
     def __init__(self, port: int, fd: int, size: int, streams: int) -> None:
         self._port, self._fd, self._size, self._streams = port, fd, size, streams
 
-    def receive(self, *, while_written: bool = False) -> float:
+    def receive(self, *, while_written: bool = False, into_new: bool = False) -> float:
         """Seconds for all of it, into memory that the file has already and this process has yet to map.
 
         `while_written`: from when the sender begins to write what it sends, into memory that it has mapped.
+        `into_new`: into memory that the file gets meanwhile.
         """
+        if into_new:
+            os.ftruncate(self._fd, 0)
         begin = time.perf_counter()
+        if into_new:
+            os.posix_fallocate(self._fd, 0, self._size)
         if while_written:
             with socket.create_connection(("127.0.0.1", self._port)) as connection:
                 connection.sendall(b"write".ljust(_REQUEST))

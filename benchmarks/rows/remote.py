@@ -37,8 +37,12 @@ def run(quick: bool) -> list[Line]:
             line,
             times_faster(NAME, f"the same through Ray: {name}", state, by_ray[name], note=f"{_TURNED_OFF}=ray"),
         ]
-    state = "two streams, from tmpfs into recycled tmpfs, on the loopback, no checksum"
-    return [*lines, Line(NAME, "256 MiB by sendfile and recv_into alone", state, limit)]
+    what, state = "256 MiB by sendfile and recv_into alone", "two streams, on the loopback, no checksum"
+    return [
+        *lines,
+        Line(NAME, what, f"warm: {state}, from tmpfs into recycled tmpfs", limit),
+        Line(NAME, what, f"cold: {state}, from tmpfs into new tmpfs", _limit(256 * MIB, rounds, into_new=True)),
+    ]
 
 
 def _cold(clusters: int) -> Line:
@@ -94,6 +98,6 @@ def _alternate(store: outlive.Store, reader: Any, size: int, rounds: int, order:
     return alternate({name: sides[name] for name in list(sides)[::order]}, rounds)
 
 
-def _limit(size: int, rounds: int) -> list[float]:
+def _limit(size: int, rounds: int, *, into_new: bool = False) -> list[float]:
     with wire(size, 2) as connection:
-        return [connection.receive() for _ in range(rounds + 1)][1:]
+        return [connection.receive(into_new=into_new) for _ in range(rounds + 1)][1:]
