@@ -41,7 +41,11 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     exact: Annotated[
-        bool, typer.Option("--exact", help="Look at /dev/shm of other machines too, by a task: busy for a moment.")
+        bool,
+        typer.Option(
+            "--exact",
+            help="Look at other machines too, by a task, and measure /dev/shm here.",
+        ),
     ] = False,
     mutes: Annotated[
         Path | None,

@@ -47,12 +47,17 @@ def tune(
     if change or undo:
         _change(undo=undo, as_json=as_json)
         return
+    from outlive import progress
     from outlive.tune.advice import advice
+    from outlive.tune.compare import compare
     from outlive.tune.facts import look
 
     facts = look()
     found = advice(facts)
-    now, tuned, refused = (None, None, None) if quick else _measured(facts, found)
+    now, tuned, refused = None, None, None
+    if not quick:
+        with progress.of("measuring"):
+            now, tuned, refused = compare(facts, found)
     if as_json:
         print_json(_document(facts, found, now, tuned, refused))
     else:
@@ -82,27 +87,6 @@ def _change(*, undo: bool, as_json: bool) -> None:
         typer.echo(line)
 
 
-def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds | None, str | None]:
-    """The speeds now; those with huge pages, if these are not in use; and why one was not measured."""
-    from outlive.errors import TuneRefused
-    from outlive.tune.record import WANTED
-    from outlive.tune.speed import measure, measure_private
-
-    now = None
-    try:
-        now = measure(facts.mount.folder if facts.mount.kind == "tmpfs" else _folder(facts.root))
-        tuned = measure_private(WANTED) if any(one.kind == "small-pages" for one in found) else None
-    except (TuneRefused, MemoryError, OSError) as error:  # StoreFull is a MemoryError
-        return now, None, str(error) or "there is too little memory to measure in"
-    return now, tuned, None
-
-
-def _folder(root: str) -> str:
-    from outlive.arrays.limits import existing
-
-    return existing(root)
-
-
 def _document(
     facts: Facts, found: list[Advice], now: Speeds | None, tuned: Speeds | None, refused: str | None
 ) -> dict[str, Any]:
@@ -124,9 +108,11 @@ def _show(facts: Facts, found: list[Advice], now: Speeds | None, tuned: Speeds |
     limit = "no limit" if not mount.inodes else f"{mount.free_inodes} free of {mount.inodes}"
     for label, value in (
         ("file system", f"{mount.kind}, {format_size(mount.free)} free of {format_size(mount.size)}"),
+        ("options", ",".join(dict.fromkeys((*mount.flags, *mount.options)))),
         ("huge pages", pages),
         ("files", limit),
-        ("a process", f"{facts.descriptors} descriptors, {facts.maps or '?'} maps, {format_size(facts.memory)} memory"),
+        ("a process", f"{facts.descriptors} descriptors, {facts.maps or '?'} maps"),
+        ("cgroup", f"{facts.cgroup or 'none'}: {format_size(facts.memory)} memory, {facts.cores:g} cores"),
     ):
         typer.echo(f"   {label:<12} {value}")
     if now is not None:

@@ -29,6 +29,7 @@ def examine(
         The job of a command that only looks: its workers are left out.
     exact
         Look at /dev/shm of other machines too, each by a task without CPUs, which makes its node busy for a moment.
+        And measure for some seconds what huge pages would gain on this one.
     progress
         Called with the number of checks made and of all.
     join

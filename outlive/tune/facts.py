@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 from typing import NamedTuple
 
+from outlive.arrays.cores import usable
 from outlive.arrays.limits import memory_limit
 from outlive.arrays.root import default_root
 from outlive.tune.mount import Mount, huge_page, kernel_setting, mount_of
@@ -21,13 +22,25 @@ class Facts(NamedTuple):
     descriptors: int  # the most files that a process may open; -1: no limit
     maps: int | None  # the most maps that a process may have; None: unknown
     memory: int  # the memory that processes may use, by the machine or by a cgroup
+    cores: float = 0.0  # that this process may use, by its affinity or by the quota of a cgroup; 0: not known
+    cgroup: str = ""  # this process's, as /proc/self/cgroup has it; empty: it says none
 
 
 def look() -> Facts:
     """The facts of this machine, as this process sees it."""
     root = default_root()[0]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return Facts(root, mount_of(root), kernel_setting(), huge_page(), hard, _maps(), memory_limit())
+    mount, pages = mount_of(root), huge_page()
+    return Facts(root, mount, kernel_setting(), pages, hard, _maps(), memory_limit(), usable(), _cgroup())
+
+
+def _cgroup() -> str:
+    """The cgroup of version 2, or the first of version 1."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    return min(lines, default="").rpartition(":")[2]
 
 
 def _maps() -> int | None:

@@ -18,7 +18,9 @@ from outlive.doctor.model import Symptom, ranked
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, ObjectStore
 from outlive.ray_internals.node_workers import LiveNode
 from outlive.tune import facts
+from outlive.tune.compare import Compared
 from outlive.tune.mount import Mount
+from outlive.tune.speed import Speeds
 from outlive.workers.rows import Worker
 from outlive.workers.settings import Known
 
@@ -171,3 +173,17 @@ def test_plain_data_pages_of_shared_memory(monkeypatch, huge, says):
     monkeypatch.setattr(facts, "look", lambda: seen)
     note = shared_memory.page_note()
     assert (note is not None and "outlive tune" in note and "huge=never" in note) == says
+
+
+@pytest.mark.parametrize("refused", [None, "no private mount to measure on: not permitted"])
+def test_plain_data_pages_of_shared_memory_with_the_gain(monkeypatch, refused):
+    shm = Mount("/dev/shm", "tmpfs", (), 8 << 30, 8 << 30, 0, 0)
+    monkeypatch.setattr(
+        facts, "look", lambda: facts.Facts("/dev/shm/x", shm, "never", 2 << 20, 1 << 20, 1 << 20, 1 << 34)
+    )
+    now, huge = Speeds(1, 100.0, 100.0, 100.0, 100.0), Speeds(1, 460.0, 100.0, 670.0, 100.0)
+    monkeypatch.setattr(shared_memory, "compare", lambda *_: Compared(now, None if refused else huge, refused))
+    shared_memory._gain.cache_clear()
+    note = shared_memory.page_note(measured=True)
+    shared_memory._gain.cache_clear()
+    assert (refused or "a put into new memory is 4.6 times as fast, a first read 6.7 times") in note

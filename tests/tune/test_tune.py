@@ -227,6 +227,23 @@ def test_command() -> None:
     assert found["bytes_per_second"] is found["times_faster"] is None
 
 
+def test_command_shows_options_and_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = SHM._replace(options=("size=1g", "mode=1777"), flags=("rw", "noexec"))
+    seen = GOOD._replace(mount=mount, memory=3 << 30, cores=1.5, cgroup="/kubepods/x")
+    monkeypatch.setattr("outlive.tune.facts.look", lambda: seen)
+    shown = " ".join(run("--quick").stdout.split())
+    assert "options rw,noexec,size=1g,mode=1777" in shown
+    assert "cgroup /kubepods/x: 3.0 GiB memory, 1.5 cores" in shown
+
+
+def test_speeds_of_a_private_mount() -> None:
+    try:
+        found = speed.measure_private("within_size")
+    except TuneRefused as error:
+        pytest.skip(str(error))
+    assert found.nbytes > 0 and min(found) > 0
+
+
 def test_command_with_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = speed.Speeds(128 << 20, 2.0 * GIB, 4.0 * GIB, 4.0 * GIB, 10.0 * GIB)
     tuned = now._replace(put=9.0 * GIB, first_read=24.0 * GIB)
