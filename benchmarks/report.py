@@ -83,7 +83,14 @@ def save(lines: list[Line], path: Path, *, quick: bool) -> None:
     new = [{**line.as_json(), "commit": commit} for line in lines]
     result = {"form": "quick" if quick else "full", **machine.facts(), "units": {"s": "seconds", "B": "bytes"}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**result, "lines": [*kept, *new]}, indent=1) + "\n", encoding="utf-8")
+    head = json.dumps({**result, "lines": []}, indent=1).removesuffix("[]\n}")
+    each = ",\n".join(json.dumps(_short(line)) for line in (*kept, *new))
+    path.write_text(f"{head}[\n{each}\n]\n}}\n", encoding="utf-8")
+
+
+def _short(line: dict[str, Any]) -> dict[str, Any]:
+    """The line with six digits of each sample: a clock has no more of them that mean something."""
+    return line | {side: [float(f"{sample:.6g}") for sample in line[side]] for side in ("outlive", "ray")}
 
 
 def draw(lines: list[Line], path: Path) -> Path | None:

@@ -14,7 +14,7 @@ from outlive.tune.speed import Speeds
 
 
 class Compared(NamedTuple):
-    """What could be measured."""
+    """The speeds that could be measured."""
 
     now: Speeds | None
     huge: Speeds | None

@@ -43,7 +43,7 @@ def test_a_row_has_the_line_of_its_pages_alone() -> None:
     assert (small, large) == (lines[1], lines[0]), "files of before have no pages: these were of 4 KiB"
 
 
-@pytest.mark.parametrize(("other", "said"), [(1e-3, "0.5, LMDB is faster"), (6e-3, "3.0")])
+@pytest.mark.parametrize(("other", "said"), [(1e-3, "0.50, LMDB is faster"), (6e-3, "3.0")])
 def test_a_row_says_that_the_other_side_is_faster(other: float, said: str) -> None:
     line = {"unit": "s", "summary": {"outlive": {"median": 2e-3}, "ray": {"median": other}}}
     assert tables._cells(tables.Row("", "", "", beside="LMDB"), line)[2] == said

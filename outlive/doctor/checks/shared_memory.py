@@ -76,7 +76,7 @@ def page_note(*, measured: bool = False) -> str | None:
 
 @functools.cache  # `doctor --watch` looks many times
 def _gain() -> str:
-    """What huge pages gain on this machine, measured now."""
+    """The gain of huge pages on this machine, measured now."""
     seen = facts.look()
     now, huge, refused = compare(seen, advice(seen))
     if now is None or huge is None:
