@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 
-from outlive.tune.mount import kernel_setting, mount_of
+from outlive.arrays.huge import kernel_setting
+from outlive.tune.mount import mount_of
 
 SMALL, LARGE = "4 KiB", "2 MiB"  # pages of memory
 _QUIET, _PATIENCE = 10.0, 30.0  # percent of all cores, and seconds

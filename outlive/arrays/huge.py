@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import mmap
 import os
+import re
 
+KERNEL = "/sys/kernel/mm/transparent_hugepage"
 _LEAST = 2 << 20  # bytes: smaller segments have no huge page
 _STEP = 64 << 20  # bytes that are allocated at a time: Python's own lock is held meanwhile
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, from Linux 5.14 on
@@ -20,10 +22,10 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, from Linux 5.14 on
 def allocated(fd: int, size: int) -> mmap.mmap | None:
     """All of a new file, mapped, with its memory allocated, in huge pages as far as the kernel has some.
 
-    None if the mount is not of this kind, or memory for all of it cannot be had in this way. Then some of the file may
-    have memory.
+    None if the mount is not of this kind, the kernel denies huge pages, or memory for all of it cannot be had in this
+    way. Then some of the file may have memory.
     """
-    if size < _LEAST or not _gives_if_asked(os.fstat(fd).st_dev):
+    if size < _LEAST or not _gives_if_asked(os.fstat(fd).st_dev) or kernel_setting() == "deny":
         return None
     try:
         made = mmap.mmap(fd, size)
@@ -33,6 +35,16 @@ def allocated(fd: int, size: int) -> mmap.mmap | None:
     except (OSError, ValueError):
         return None
     return made
+
+
+def kernel_setting() -> str | None:
+    """The kernel's own setting for huge pages in shared memory, such as "never", "deny" or "force"; None: no such."""
+    try:
+        with open(f"{KERNEL}/shmem_enabled") as file:
+            found = re.search(r"\[(\w+)\]", file.read())
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 @functools.lru_cache(64)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from outlive.arrays.cores import usable
+from outlive.arrays.huge import kernel_setting
 from outlive.arrays.limits import memory_limit
 from outlive.arrays.root import default_root
-from outlive.tune.mount import Mount, huge_page, kernel_setting, mount_of
+from outlive.tune.mount import Mount, huge_page, mount_of
 
 
 class Facts(NamedTuple):
@@ -17,7 +18,7 @@ class Facts(NamedTuple):
 
     root: str  # the folder in which outlive keeps arrays here
     mount: Mount  # the mount of that folder
-    kernel_setting: str | None  # see `mount.kernel_setting`
+    kernel_setting: str | None  # see `huge.kernel_setting`
     huge_page: int  # the size of a huge page; 0: the kernel has none
     descriptors: int  # the most files that a process may open; -1: no limit
     maps: int | None  # the most maps that a process may have; None: unknown

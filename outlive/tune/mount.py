@@ -12,11 +12,11 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from outlive.arrays.huge import KERNEL
 from outlive.arrays.limits import existing
 from outlive.errors import TuneRefused
 
 IN_MEMORY = "tmpfs"
-_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 _OCTAL = re.compile(r"\\([0-7]{3})")  # as mountinfo writes blanks
 _SECONDS = 20.0  # for mount(8)
 
@@ -59,19 +59,10 @@ def mount_of(path: str) -> Mount:
     return Mount(*found, system.f_blocks * block, system.f_bavail * block, system.f_files, system.f_favail, flags)
 
 
-def kernel_setting() -> str | None:
-    """The kernel's own setting for huge pages in shared memory, such as "never", "deny" or "force"; None: no such."""
-    try:
-        found = re.search(r"\[(\w+)\]", (_PAGES / "shmem_enabled").read_text())
-    except OSError:
-        return None
-    return found[1] if found else None
-
-
 def huge_page() -> int:
     """The size of a huge page, in bytes; 0 if the kernel has none."""
     try:
-        return int((_PAGES / "hpage_pmd_size").read_text())
+        return int(Path(KERNEL, "hpage_pmd_size").read_text())
     except (OSError, ValueError):
         return 0
 

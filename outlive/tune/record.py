@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from outlive.arrays.huge import kernel_setting
 from outlive.errors import TuneRefused
-from outlive.tune.mount import IN_MEMORY, kernel_setting, mount_of, remount
+from outlive.tune.mount import IN_MEMORY, mount_of, remount
 
 RECORD = Path("/run/outlive-tune.json")
 WANTED = "within_size"
