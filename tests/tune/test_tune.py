@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,27 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pyte
     os.close(fd)
     assert sorted(os.listdir(tmp_path)) == ["other", "outlive-tune-link", "outlive-tune-lives"]
     assert os.listdir(tmp_path / "other") == ["file"]
+
+
+def test_a_private_mount_is_measured_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, why_not = namespace()
+    if not command:
+        pytest.skip(why_not)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mounts = Path("/proc/self/mountinfo").read_text()
+    try:
+        found = speed.measure_private(record.WANTED)
+    except TuneRefused as refused:
+        if REFUSED in str(refused):
+            pytest.skip(str(refused))
+        raise
+    assert found.nbytes >= speed._LEAST
+    assert all(one > 0 for one in found)
+    assert os.listdir(tmp_path) == []
+    assert Path("/proc/self/mountinfo").read_text() == mounts, "no other process was to see it"
+    with pytest.raises(TuneRefused, match=f"no private mount to measure on: mount: .*{REFUSED}"):
+        speed.measure_private("nonsense")
+    assert os.listdir(tmp_path) == []
 
 
 # --- what cannot be changed, or taken back, is not
