@@ -258,14 +258,6 @@ def test_command_shows_options_and_limits(monkeypatch: pytest.MonkeyPatch) -> No
     assert "cgroup /kubepods/x: 3.0 GiB memory, 1.5 cores" in shown
 
 
-def test_speeds_of_a_private_mount() -> None:
-    try:
-        found = speed.measure_private("within_size")
-    except TuneRefused as error:
-        pytest.skip(str(error))
-    assert found.nbytes > 0 and min(found) > 0
-
-
 def test_command_with_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = speed.Speeds(128 << 20, 2.0 * GIB, 4.0 * GIB, 4.0 * GIB, 10.0 * GIB)
     tuned = now._replace(put=9.0 * GIB, first_read=24.0 * GIB)
