@@ -5,6 +5,7 @@ It hands the lock on to the process that it starts, which has it until it ends. 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pickle
@@ -20,11 +21,12 @@ from outlive.arrays.lock import OwnedFile, is_at, try_lock
 from outlive.arrays.root import private_folder
 from outlive.errors import StoreUnavailable
 from outlive.local import keeping
-from outlive.local.channel import connect
+from outlive.local.channel import Ended, connect
 from outlive.local.jobs import SETTING
 from outlive.local.place import Place
 
 _SECONDS = 120.0  # for a keeper to start; a busy machine takes long
+_GREETING = 20.0  # seconds for a keeper to say who it is; a busy machine takes long
 _LEAST = 3  # the first descriptor that is no standard stream
 _AGAIN = 0.01  # seconds between two looks at a keeper that another process is starting
 
@@ -68,12 +70,22 @@ def start(place: Place) -> None:
 
 
 def _listens(place: Place) -> bool:
+    """Whether a keeper is there. It says who it is to each process that connects.
+
+    A keeper that was killed can be connected to for a moment, until the kernel has ended all of its threads.
+    """
     try:
-        connect(place.socket).close()
+        channel = connect(place.socket)
     except TimeoutError:  # it is stopped
         return True
     except OSError:
         return False
+    with contextlib.closing(channel):
+        if channel.is_ready(_GREETING):  # else it is stopped
+            with contextlib.suppress(Ended):
+                channel.receive()
+                return True
+            return False
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 
 import outlive
+from outlive.arrays.lock import OwnedFile, try_lock
 from outlive.cluster.port import Call
-from outlive.local import jobs
-from outlive.local.channel import connect
+from outlive.local import jobs, starting
+from outlive.local.channel import connect, listen
 from outlive.local.peers import LocalPeers
 from outlive.local.place import clear, place_of
 from outlive.local.questions import KEEPER, Question
@@ -69,6 +71,29 @@ while _listens(store.place): pass
 print(len(os.listdir(store.place.folder + "/" + store.place.shelves()[0] + "/mem")))
 """
     assert run(code, root) == "1"
+    eventually(lambda: not os.path.exists(f"{root}/local"))
+
+
+def test_a_keeper_that_is_about_to_be_dead_is_none(root):
+    """The kernel ends its threads one after the other, and its socket takes connections until then."""
+    place = place_of(root)
+    starting.make_folders(place)
+    lock, listener = OwnedFile(place.keeper, os.O_CREAT), listen(place.socket)
+    assert try_lock(lock)
+
+    def die():
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.poll()  # somebody has connected
+        listener.close()
+        lock.close()
+
+    dying = threading.Thread(target=die)
+    dying.start()
+    starting.start(place)
+    dying.join()
+    with contextlib.closing(connect(place.socket)) as channel:  # by whoever is there, and starts nobody
+        assert channel.receive().pid != os.getpid()
     eventually(lambda: not os.path.exists(f"{root}/local"))
 
 

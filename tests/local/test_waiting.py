@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import outlive
-from outlive.arrays.lock import open_owned
+from outlive.arrays.lock import OwnedFile, open_owned, try_lock
 from outlive.cluster.port import Call
 from outlive.local import connection, keeping, peers, server, starting
 from outlive.local.channel import Ended, connect, listen
@@ -123,8 +123,9 @@ def test_the_store_ends_as_it_is_opened(root, monkeypatch):
 def test_a_keeper_that_takes_no_connection(tmp_path, monkeypatch):
     """As when the system gives it no more threads: who asks does not try for ever."""
     place = place_of(tmp_path)
-    os.mkdir(place.folder)
-    listener, ended = listen(place.socket), []
+    starting.make_folders(place)
+    listener, lock, ended = listen(place.socket), OwnedFile(place.keeper, os.O_CREAT), []
+    assert try_lock(lock)
 
     def take() -> None:
         while not ended:
@@ -133,6 +134,7 @@ def test_a_keeper_that_takes_no_connection(tmp_path, monkeypatch):
     taking = threading.Thread(target=take)
     taking.start()
     monkeypatch.setattr(peers, "_RESTART", 0.2)
+    monkeypatch.setattr(starting, "_SECONDS", 0.2)
     refused = []
 
     def ask() -> None:
@@ -150,6 +152,7 @@ def test_a_keeper_that_takes_no_connection(tmp_path, monkeypatch):
         connect(place.socket).close()
         taking.join()
         listener.close()
+        lock.close()
 
 
 def test_no_thread_for_a_connection(tmp_path, monkeypatch):
