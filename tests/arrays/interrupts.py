@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -12,7 +13,11 @@ def interrupt() -> None:
 
 
 def interrupted_at(step: int, work: Callable[[], object], by: Callable[[], None] = interrupt) -> bool:
-    """Do some work, with an interrupt as the function that is the `step`th to do so returns; False if fewer do."""
+    """Do some work, with an interrupt as the function that is the `step`th to do so returns; False if fewer do.
+
+    Python collects nothing meanwhile: what a callback of the collector raises is lost, and a child that was forked
+    there did not end.
+    """
     events = 0
 
     def profile(_: FrameType, kind: str, __: object) -> None:
@@ -23,6 +28,8 @@ def interrupted_at(step: int, work: Callable[[], object], by: Callable[[], None]
                 sys.setprofile(None)
                 by()
 
+    collects = gc.isenabled()
+    gc.disable()
     sys.setprofile(profile)
     try:
         work()
@@ -30,4 +37,6 @@ def interrupted_at(step: int, work: Callable[[], object], by: Callable[[], None]
         pass
     finally:
         sys.setprofile(None)
+        if collects:
+            gc.enable()
     return events >= step
