@@ -30,6 +30,8 @@ from outlive.errors import TuneRefused
 _T = TypeVar("_T")
 _LARGEST, _LEAST = 128 << 20, 8 << 20  # bytes of the array
 _ROUNDS = 4
+_MEMINFO = "/proc/meminfo"
+_PART = 64  # of available memory: five such arrays at once bring a full node no nearer to Ray's limit on memory
 _PREFIX = "outlive-tune-"
 _SECONDS = 120.0  # for a process that measures
 _SCRIPT = 'mount -t tmpfs -o "$1" outlive-tune "$2" && shift && exec "$2" -m outlive.tune.speed "$1"'
@@ -55,12 +57,14 @@ def measure(folder: str) -> Speeds:
     Raises
     ------
     TuneRefused
-        The folder has too little room.
+        The folder has too little room, or the machine too little free memory.
     """
     system = os.statvfs(folder)
-    nbytes = min(_LARGEST, system.f_bavail * system.f_frsize // 4, memory_limit() // 16) // 4096 * 4096
+    room = min(system.f_bavail * system.f_frsize // 4, memory_limit() // 16)
+    nbytes = min(_LARGEST, room, _available() // _PART) // 4096 * 4096
     if nbytes < _LEAST:
-        raise TuneRefused(f"{folder} has too little room to measure in")
+        what = f"{folder} has too little room" if room < _LEAST else "there is too little free memory"
+        raise TuneRefused(f"{what} to measure in")
     array = np.ones(nbytes // 8)
     copy = np.zeros_like(array)
     _clear(folder)
@@ -86,6 +90,15 @@ def measure(folder: str) -> Speeds:
         shutil.rmtree(place, ignore_errors=True)
         os.close(lives)
     return Speeds(nbytes, *(nbytes / min(seconds) for seconds in (fresh, again, read, copied)))
+
+
+def _available() -> int:
+    """Bytes of memory that the machine has for programs without taking it from others (proc_meminfo(5))."""
+    with contextlib.suppress(OSError), open(_MEMINFO) as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return memory_limit()
 
 
 def _clear(folder: str) -> None:

@@ -249,6 +249,14 @@ def test_command() -> None:
     assert found["bytes_per_second"] is found["times_faster"] is None
 
 
+def test_nothing_is_measured_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 16000000 kB\nMemAvailable: 300000 kB\n")
+    monkeypatch.setattr(speed, "_MEMINFO", str(meminfo))
+    with pytest.raises(TuneRefused, match="too little free memory to measure in"):
+        speed.measure("/dev/shm")
+
+
 def test_command_shows_options_and_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     mount = SHM._replace(options=("size=1g", "mode=1777"), flags=("rw", "noexec"))
     seen = GOOD._replace(mount=mount, memory=3 << 30, cores=1.5, cgroup="/kubepods/x")
