@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +13,7 @@ import ray
 import outlive
 from benchmarks.cluster import ARENA, GIB, KIB, MIB, cluster, touch_arena
 from benchmarks.line import Line, size, times_faster
-from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
+from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, each
 
 NAME = "sizes"
 ABOUT = "put and read by size, from 1 KiB to 1 GiB: the curve"
@@ -47,7 +48,8 @@ def _size(store: outlive.Store, reader: Any, nbytes: int, rounds: int) -> list[L
         store.delete(*handles)
         handles.clear()
 
-    sides = {RAY: _kept(ray.put, array, refs), OUTLIVE: _kept(store.put, array, handles)}
+    same = itertools.repeat(array)
+    sides = {RAY: each(ray.put, same, refs), OUTLIVE: each(store.put, same, handles)}
     alternate(sides, 2, batch, read_and_free)  # segments, arena and maps are new before
     found = {what: {RAY: [], OUTLIVE: []} for what in found}
     found[PUT] = alternate(sides, rounds, batch, read_and_free)
@@ -57,17 +59,6 @@ def _size(store: outlive.Store, reader: Any, nbytes: int, rounds: int) -> list[L
         READ: "first read, by another process: not mapped",
     }
     return [times_faster(NAME, f"{what}, {size(nbytes)}", states[what], found[what]) for what in found]
-
-
-def _kept(operation: Callable[[Any], Any], array: Any, kept: list[Any]) -> Callable[[], float]:
-    def side() -> float:
-        begin = time.perf_counter()
-        result = operation(array)
-        seconds = time.perf_counter() - begin
-        kept.append(result)
-        return seconds
-
-    return side
 
 
 @ray.remote(num_cpus=0)

@@ -182,7 +182,7 @@ def test_plain_data_pages_of_shared_memory_with_the_gain(monkeypatch, refused):
         facts, "look", lambda: facts.Facts("/dev/shm/x", shm, "never", 2 << 20, 1 << 20, 1 << 20, 1 << 34)
     )
     now, huge = Speeds(1, 100.0, 100.0, 100.0, 100.0), Speeds(1, 460.0, 100.0, 670.0, 100.0)
-    monkeypatch.setattr(shared_memory, "compare", lambda *_: Compared(now, None if refused else huge, refused))
+    monkeypatch.setattr("outlive.tune.compare.compare", lambda *_: Compared(now, None if refused else huge, refused))
     shared_memory._gain.cache_clear()
     note = shared_memory.page_note(measured=True)
     shared_memory._gain.cache_clear()

@@ -13,7 +13,6 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals.node_workers import LiveNode
 from outlive.tune import facts
 from outlive.tune.advice import advice
-from outlive.tune.compare import compare
 from outlive.units import count, format_size
 
 SHM = "/dev/shm"
@@ -77,6 +76,8 @@ def page_note(*, measured: bool = False) -> str | None:
 @functools.cache  # `doctor --watch` looks many times
 def _gain() -> str:
     """The gain of huge pages on this machine, measured now."""
+    from outlive.tune.compare import compare  # here: it loads NumPy, which a look without it does not need
+
     seen = facts.look()
     now, huge, refused = compare(seen, advice(seen))
     if now is None or huge is None:
