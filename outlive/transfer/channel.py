@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ _AT_ONCE = 4 << 20  # bytes of one system call
 _ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}  # seconds; ms
 _LONGEST_POLL = 3600.0  # seconds
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: `close` throws away what has not been sent
 
 Checksum = Callable[[Any], int]
@@ -31,6 +33,10 @@ class Lost(Exception):
 
 class Silent(Lost):
     """No byte came, or none could be sent, before the deadline."""
+
+
+class Lacking(Lost):
+    """This process has no descriptor, memory or thread for it. That says nothing of the other side."""
 
 
 class Channel:
@@ -216,7 +222,7 @@ class _explained:  # noqa: N801 - named as those of contextlib; a generator woul
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is None:
             return
         if isinstance(error, OSError) and error.errno is None and not str(error).endswith("timed out"):
@@ -224,6 +230,7 @@ class _explained:  # noqa: N801 - named as those of contextlib; a generator woul
         if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError | ssl.SSLWantWriteError):
             raise Silent("nothing came for too long") from error
         if isinstance(error, OSError):  # ssl.SSLError is one
-            raise Lost(error.strerror or str(error) or type(error).__name__) from error
+            kind = Lacking if error.errno in _LACKING else Lost
+            raise kind(error.strerror or str(error) or type(error).__name__) from error
         if isinstance(error, ValueError):  # it was closed meanwhile
             raise Lost("the connection was closed") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import itertools
 import math
 import threading
 import time
@@ -12,9 +13,10 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from outlive.arrays import cores
 from outlive.arrays.lock import Mutex, living
 from outlive.transfer import proof, wire
-from outlive.transfer.channel import Channel, Checksum, Lost, Silent
+from outlive.transfer.channel import Channel, Checksum, Lacking, Lost, Silent
 from outlive.transfer.settings import Tls
 
 _ANSWER = 5.0  # seconds for the beginning of an answer
@@ -22,7 +24,7 @@ _STALLED = 20.0  # seconds without a byte of an answer that has begun
 _KEPT, KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
 _AT_ONCE = 64  # requests that may be on their way on one connection
 _WORTH_ANOTHER = 4 << 20  # bytes for each stream
-_STREAMS = 2
+_MOST_STREAMS = 4  # of one read: each needs a core here, to receive and to sum up
 
 
 class NotServed(Exception):
@@ -93,7 +95,7 @@ class Link:
     def read(
         self, array_id: str, begin: int, end: int, target: Callable[[bytes, int], Sink], **options: int | bool
     ) -> None:
-        """Read bytes `begin` to `end` of an array's file: by two connections, if they are many.
+        """Read bytes `begin` to `end` of an array's file: by several connections, if they are many.
 
         Parameters
         ----------
@@ -111,24 +113,29 @@ class Link:
         Lost
             The sink may have some of the bytes.
         """
-        total = end - begin
-        split = end != wire.WHOLE and total >= _STREAMS * _WORTH_ANOTHER
-        middle = begin + total // _STREAMS // wire.PIECE * wire.PIECE if split else end
-        request = wire.Request(array_id, begin, middle, **options)  # type: ignore[arg-type]
+        bounds = [begin, end] if end == wire.WHOLE else _bounds(begin, end)
+        request = wire.Request(array_id, begin, bounds[1], **options)  # type: ignore[arg-type]
         with self._exchange(request) as reply:
-            if not split:
-                reply.into(target(reply.head, reply.size), 0, self._checksum)
-                return
-            sink = target(reply.head, total)
-            second = _SecondHalf(self, request._replace(begin=middle, end=end), sink, middle - begin)
+            sink = target(reply.head, reply.size if end == wire.WHOLE else end - begin)
+            others = [
+                _Part(self, request._replace(begin=first, end=last), sink, first - begin)
+                for first, last in itertools.pairwise(bounds[1:])
+            ]
             try:
+                for part in others:
+                    part.start()
                 reply.into(sink, 0, self._checksum)
+                for part in others:
+                    part.join()
             except BaseException:
-                second.abort()
+                for part in others:
+                    part.abort()
                 raise
             finally:
-                second.join()  # nobody may write into the sink after this returns, even if this half failed
-            second.check()
+                for part in others:  # nobody may write into the sink after this returns, even if one part failed
+                    part.join()
+            for part in others:
+                part.check()
 
     def read_each(self, array_ids: Sequence[str], **options: int | bool) -> Iterator[tuple[bytes, bytes] | None]:
         """Head and bytes of many small files, in this order; None for an array that the server does not have.
@@ -289,19 +296,22 @@ class _Reply:
             raise Damaged("some bytes did not arrive as they were sent")
 
 
-class _SecondHalf:
-    """Reads the second half of a range, by a thread and a connection of its own. Raises Lost."""
+class _Part:
+    """Reads a part of a range, by a thread and a connection of its own."""
 
     def __init__(self, link: Link, request: wire.Request, sink: Sink, offset: int) -> None:
         self._link, self._request, self._sink, self._offset = link, request, sink, offset
         self._error: BaseException | None = None
         self._aborted, self._channel = False, None  # type: bool, Channel | None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="transfer-half", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="transfer-part", daemon=True)
+
+    def start(self) -> None:
+        """Raises Lacking."""
         try:
             self._thread.start()
         except RuntimeError as error:  # the system has no more threads
-            raise Lost(str(error)) from error
+            raise Lacking(str(error)) from error
 
     def _run(self) -> None:
         try:
@@ -309,24 +319,36 @@ class _SecondHalf:
                 with self._lock:
                     self._channel = reply._channel  # noqa: SLF001
                     if self._aborted:
-                        raise Lost("the other half could not be read")
+                        raise Lost("another part could not be read")
                 reply.into(self._sink, self._offset, self._link._checksum)  # noqa: SLF001
         except BaseException as error:  # noqa: BLE001 - `check` raises it
             self._error = error
 
     def abort(self) -> None:
+        """Have the thread fail at once, or as soon as it begins."""
         with self._lock:
             self._aborted = True
             if self._channel is not None:
                 self._channel.abort()
 
     def join(self) -> None:
-        self._thread.join()
+        """Wait for the thread, if it was started. May be repeated."""
+        if self._thread.is_alive():
+            self._thread.join()
 
     def check(self) -> None:
         """Raise the error that the thread met, if any."""
         if self._error is not None:
             raise self._error
+
+
+def _bounds(begin: int, end: int) -> list[int]:
+    """Where the parts of a range begin, and its end: whole pieces, for as many streams as are worth it."""
+    total = end - begin
+    streams = max(1, min(_MOST_STREAMS, total // _WORTH_ANOTHER))
+    if streams > 1:
+        streams = max(1, min(streams, int(cores.usable())))
+    return [*(begin + total * number // streams // wire.PIECE * wire.PIECE for number in range(streams)), end]
 
 
 def _answer(channel: Channel, patience: float = _ANSWER) -> wire.Answer:

@@ -38,7 +38,7 @@ from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play_connected, put, reader_on_b
 
 MIB = 1 << 20
-ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by two connections
+ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by several connections
 INFO = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
 
 
@@ -58,6 +58,12 @@ def streams(cluster: PlayedCluster) -> list[Call]:
 
     cluster.peers.instead |= {"send": note, "send_many": note}
     return found
+
+
+@pytest.fixture(params=[1, 2, 4])
+def connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many for an array of 16 MiB."""
+    monkeypatch.setattr(client.cores, "usable", lambda: float(request.param))
 
 
 def serving_of(cluster: PlayedCluster) -> serving.Serving:
@@ -436,6 +442,7 @@ def test_a_keeper_without_a_server_says_why(
     assert node == "a" and said[how] in why
 
 
+@pytest.mark.usefixtures("connections")
 @pytest.mark.parametrize("altered", [0, 7])
 def test_what_is_altered_on_the_way_comes_through_ray(
     cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, altered: int
@@ -451,6 +458,7 @@ def test_what_is_altered_on_the_way_comes_through_ray(
     assert [call.method for call in streams] == ["send"]
 
 
+@pytest.mark.usefixtures("connections")
 def test_what_stops_on_the_way_comes_through_ray(
     cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,7 +471,7 @@ def test_what_stops_on_the_way_comes_through_ray(
     monkeypatch.setattr(server, "_checksum", lambda data: goes_on.wait(60) if next(numbers) > 4 else real(data))
     np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
     assert [call.method for call in streams] == ["send"]
-    assert not [one for one in threading.enumerate() if one.name == "transfer-half"]  # nobody writes any more
+    assert not [one for one in threading.enumerate() if one.name == "transfer-part"]  # nobody writes any more
     goes_on.set()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from outlive.transfer import channel, client, server, wire
-from outlive.transfer.channel import Lost
+from outlive.transfer.channel import Lacking, Lost
 from outlive.transfer.client import Damaged, Memory, NotServed
 from outlive.transfer.proof import Full, Refused
 from outlive.transfer.server import Server
@@ -47,20 +47,53 @@ def read(link: client.Link, array_id: str, begin: int = 0, end: int = wire.WHOLE
     return bytes(into)
 
 
+@pytest.fixture(params=[1, 2, 4])
+def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many cores as this may be used, and so as many connections for a large array."""
+    count: int = request.param
+    monkeypatch.setattr(client.cores, "usable", lambda: float(count))
+    return count
+
+
+@pytest.mark.parametrize(
+    ("size", "usable", "expected"),
+    [
+        (0, 8.0, 1),
+        (8 * MIB - 1, 8.0, 1),
+        (8 * MIB, 8.0, 2),
+        (8 * MIB, 1.5, 1),
+        (1 << 30, 0.2, 1),
+        (1 << 30, 3.5, 3),
+        (1 << 30, 64.0, 4),
+    ],
+)
+def test_a_large_array_has_as_many_connections_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, size: int, usable: float, expected: int
+) -> None:
+    monkeypatch.setattr(client.cores, "usable", lambda: usable)
+    bounds = client._bounds(100, 100 + size)
+    assert len(bounds) == expected + 1
+    assert (bounds[0], bounds[-1]) == (100, 100 + size)
+    assert all((bound - 100) % wire.PIECE == 0 for bound in bounds[:-1])
+
+
 @pytest.mark.parametrize(
     "size",
-    [0, 1, 127, MIB - 1, MIB, MIB + 1, MIB + wire.REST - 1, MIB + wire.REST, 2 * MIB + 5, 9 * MIB + 5, 9 * MIB + 99999],
+    [0, 1, 127, MIB - 1, MIB, MIB + 1, MIB + wire.REST - 1, MIB + wire.REST, 2 * MIB + 5, 9 * MIB + 5, 9 * MIB + 99999, 19 * MIB + 5],
 )
-def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int) -> None:
+def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int, streams: int) -> None:
     array_id, data = files.add(size)
     link = link_to(start_server())
-    for end in (wire.WHOLE, size):  # of known length: by two connections, if it is large
+    for end in (wire.WHOLE, size):  # of known length: by several connections, if it is large
         assert read(link, array_id, 0, end) == data
+    parts = [(one.begin, one.end) for one in files.asked[1:]]
+    assert len(parts) == min(streams, max(1, size // (4 * MIB)))
+    assert sum(last - first for first, last in parts) == size
     assert read(link, array_id, size // 3, size // 2) == data[size // 3 : size // 2]
 
 
-def test_what_has_no_window_is_written(start_server: Start, files: Files) -> None:
-    array_id, data = files.add(12 * MIB + 7)
+def test_what_has_no_window_is_written(start_server: Start, files: Files, streams: int) -> None:
+    array_id, data = files.add(17 * MIB + 7)
     sink = Written(len(data))
     link_to(start_server()).read(array_id, 0, len(data), lambda _, size: sink)
     assert sink.data == data
@@ -132,7 +165,7 @@ def test_what_a_server_cannot_open_ends_nothing(start_server: Start, files: File
     assert read(link, array_id) == data
 
 
-def test_other_sizes_than_asked_for_are_refused(start_server: Start, files: Files) -> None:
+def test_other_sizes_than_asked_for_are_refused(start_server: Start, files: Files, streams: int) -> None:
     array_id, _ = files.add(100)
     big, _ = files.add(9 * MIB, 2)
     link = link_to(start_server())
@@ -142,7 +175,7 @@ def test_other_sizes_than_asked_for_are_refused(start_server: Start, files: File
 
 
 @pytest.mark.parametrize("size", [100, 3 * MIB, 20 * MIB])
-def test_altered_bytes_are_noticed(start_server: Start, files: Files, size: int) -> None:
+def test_altered_bytes_are_noticed(start_server: Start, files: Files, size: int, streams: int) -> None:
     array_id, _ = files.add(size)
     link = link_to(start_server(checksum=lambda data: zlib.crc32(data) ^ (len(data) != MIB or len(data) == size)))
     with pytest.raises(Damaged):
@@ -292,45 +325,53 @@ def test_a_server_that_started_anew_is_found_again(start_server: Start, files: F
     assert read(link, array_id) == data
 
 
-def test_half_that_breaks_ends_the_other(start_server: Start, files: Files) -> None:
+@pytest.mark.parametrize("breaks", [0, 1, 3])
+def test_a_part_that_breaks_ends_the_others(start_server: Start, files: Files, streams: int, breaks: int) -> None:
     """And nobody writes any more once the error is raised."""
     array_id, data = files.add(32 * MIB)
-    there = start_server()
-    link = link_to(there)
-    writing, pieces = threading.Event(), 0
+    link = link_to(start_server())
+    broken, size = min(breaks, streams - 1), 32 * MIB // streams
+    writing, ended, late = threading.Event(), threading.Event(), list[int]()
 
     class Breaks(Written):
         def write(self, offset: int, part: memoryview) -> None:
-            nonlocal pieces
-            pieces += 1
-            if offset < 16 * MIB:
-                writing.wait(5)
+            if offset // size == broken:
+                assert streams == 1 or writing.wait(30)
                 raise OSError("no room")
+            if ended.is_set():
+                late.append(offset)
             writing.set()
             super().write(offset, part)
 
     with pytest.raises(OSError, match="no room"):
         link.read(array_id, 0, len(data), lambda _, size: Breaks(size))
-    assert not [one for one in threading.enumerate() if one.name == "transfer-half"]
+    ended.set()
+    assert not [one for one in threading.enumerate() if one.name == "transfer-part"]
+    assert not late
     assert read(link, array_id, 0, len(data)) == data
 
 
-def test_without_a_thread_for_the_second_half_it_is_lost(
-    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_without_a_thread_for_a_part_it_is_lost(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch, started: int
 ) -> None:
     """Then it is read through Ray: no thread is to be had where a limit of processes is reached."""
-    array_id, data = files.add(9 * MIB)
+    array_id, data = files.add(17 * MIB)
     link = link_to(start_server())
-    start = threading.Thread.start
+    monkeypatch.setattr(client.cores, "usable", lambda: 4.0)
+    start, left = threading.Thread.start, [started]
 
     def limited(self: threading.Thread) -> None:
-        if self.name == "transfer-half":
-            raise RuntimeError("can't start new thread")
+        if self.name == "transfer-part":
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
         start(self)
 
     monkeypatch.setattr(threading.Thread, "start", limited)
-    with pytest.raises(Lost, match="can't start new thread"):
+    with pytest.raises(Lacking, match="can't start new thread"):
         read(link, array_id, 0, len(data))
+    assert not [one for one in threading.enumerate() if one.name == "transfer-part"]
 
 
 def test_a_forked_child_has_none_of_the_connections(start_server: Start, files: Files) -> None:
