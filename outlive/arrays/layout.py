@@ -13,6 +13,7 @@
     disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `spill`)
     hot/<id>           arrays on disk that are read often, for the keeper to bring back
     spilling           locked by who spills
+    ways/<node>        why no process here asks a node's server, for a while (see `cluster.failures`)
     tally              what the node's processes have done here (see `tally`)
     ../owner           locked by the program that started the cluster for itself, if one did
 
@@ -28,7 +29,7 @@ import os
 import stat
 
 NEW, MEM, FREE = "new", "mem", "free"
-NAMES, SCOPES, HOT = "names", "scopes", "hot"
+NAMES, SCOPES, HOT, WAYS = "names", "scopes", "hot", "ways"
 LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY = (
     "ledger", "checksums", "ended", "node", "keeper", "disk", "spilling", "tally",
 )  # fmt: skip
@@ -43,7 +44,7 @@ GATE = ".gate"  # how the name of a draft's gate ends, see `parts`
 REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 OWN_FILES = frozenset({
-    NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY,
+    NEW, MEM, FREE, NAMES, SCOPES, HOT, WAYS, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY,
     *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK, TALLY)),
 })  # fmt: skip
 """The names that may be in a shelf's folder."""

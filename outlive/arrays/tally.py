@@ -23,16 +23,18 @@ from outlive.arrays.lock import living
 
 PUTS, PUT_BYTES, VIEWED, IN_MEMORY, ON_DISK, MISSED, COPIED, COPIED_BYTES = range(8)
 SPILLED, SPILLED_BYTES, PROMOTED, EVICTED, REFUSED, RECYCLED, TRIMMED, SPARED = range(8, 16)
+FELL_BACK = 16
 """The numbers of a row. VIEWED: reads of arrays that the process had open. IN_MEMORY, ON_DISK: those it opened there.
 MISSED: reads of arrays that were not on the shelf. COPIED: from other nodes. REFUSED: puts for which there was no room.
-RECYCLED, TRIMMED and SPARED are workers.
+RECYCLED, TRIMMED and SPARED are workers. FELL_BACK: arrays that were asked for through Ray, as another node's port
+could not be used.
 """
 
-NUMBERS = 16
+NUMBERS = 20
 _ROW = NUMBERS * 8  # bytes
 _FIRST, _END = 2, 512  # the rows of processes. The header is before them
 _SIZE = _END * _ROW
-_MAGIC = b"tally 01"
+_MAGIC = b"tally 02"
 _TAKEN = struct.Struct(f"@{NUMBERS}q")  # behind the magic: what the keeper has taken
 _LOCK = struct.Struct("@hhqqi4x")  # `struct flock` of fcntl(2) where numbers have 64 bits
 _OFD_LOCK = getattr(fcntl, "F_OFD_SETLK", None)  # Linux has it

@@ -23,7 +23,7 @@ from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of, times_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
-from outlive.arrays.tally import COPIED
+from outlive.arrays.tally import COPIED, FELL_BACK
 from outlive.arrays.tend.adopt import live
 from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
@@ -75,7 +75,7 @@ class ShelfStats(NamedTuple):
     no_server: str | None = None  # why there is no transfer server, if there is none
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
     full: int = 0  # connections that the transfer server turned away, as there were too many
-    fallbacks: int = 0  # arrays that its keeper asked for through Ray, as a transfer server was not to be had
+    fallbacks: int = 0  # arrays that its processes asked for through Ray, as a transfer server was not to be had
     calls_through_ray: str | None = None  # why its keeper asks the catalog through Ray, if it does
 
 
@@ -95,7 +95,7 @@ class Keeper(ShelfCalls):
         self._fetches = Fetches(self._shelf, node, peers)
         self._evacuation = Evacuation(self._shelf, node, peers, self.adopts)
         self._stop, self._rounds, self._sent_bytes = threading.Event(), 0, 0
-        self._copied_before = self._shelf.tally.totals()[COPIED]  # by former keepers, and processes of their time
+        self._before = self._shelf.tally.totals()  # by former keepers, and processes of their time
         self._searched_at = peers.now()  # when shelves to adopt were searched for last
         self.go_on()
 
@@ -155,7 +155,7 @@ class Keeper(ShelfCalls):
         """Have a server for other nodes, and links to theirs."""
         self._serving, self._fetches.links = (
             Serving(self._shelf, self._node, self._peers, self),
-            links(self._peers, self._node),
+            links(self._peers, self._node, self._shelf),
         )
 
     def about(self) -> dict[str, Any]:
@@ -277,6 +277,7 @@ class Keeper(ShelfCalls):
 
     def stats(self) -> ShelfStats:
         ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
+        totals = self._shelf.tally.totals()
         return ShelfStats(
             node=self._node,
             path=self._shelf.path,
@@ -290,7 +291,7 @@ class Keeper(ShelfCalls):
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
-            fetched=self._shelf.tally.totals()[COPIED] - self._copied_before,
+            fetched=totals[COPIED] - self._before[COPIED],
             sent_bytes=self._sent_bytes + (0 if self._serving is None else self._serving.counts.sent),
             kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,
@@ -298,7 +299,7 @@ class Keeper(ShelfCalls):
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
             full=0 if self._serving is None else self._serving.counts.full,
-            fallbacks=0 if self._fetches.links is None else self._fetches.links.fallbacks,
+            fallbacks=totals[FELL_BACK] - self._before[FELL_BACK],
             calls_through_ray=self._asks_through_ray,
         )
 

@@ -1,23 +1,34 @@
-"""Links: connections of this process to the transfer servers of other nodes; and why there is none to some nodes."""
+"""Links: connections of this process to the transfer servers of other nodes; and why there is none to some nodes.
+
+If a link fails, all processes of this node leave that server for a while: see `failures`. Then one of them tries again.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.clock import uptime
+from outlive.arrays.layout import WAYS
 from outlive.arrays.lock import Mutex
+from outlive.arrays.tally import FELL_BACK
 from outlive.cluster.checksum import checksum
+from outlive.cluster.failures import Failure, Failures
 from outlive.cluster.port import Call, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.channel import Lost, Silent
+from outlive.transfer.channel import Lacking, Lost, Silent
 from outlive.transfer.client import KEPT_FOR, Link
 from outlive.transfer.proof import Full, Refused
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
 
 SECRET = "transfer-secret"  # noqa: S105 - the key under which the head remembers the secret
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
 _SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a link is tried again; see `_until_again`
 _WORKS = 60.0  # seconds: a link that fails later than this has worked for long
+_TRY = 15.0  # seconds that a try may take, during which no other process tries
 _FORGOTTEN = 3600.0  # seconds until a failure is forgotten that nobody asked about again
 _log = logging.getLogger(__name__)
 
@@ -30,10 +41,18 @@ class _Way(NamedTuple):
     until: float = 0.0  # the moment from which on a link is tried again
     since: float = 0.0  # the moment at which the link was found
     last: float = 0.0  # the seconds without a link before that
+    server: str = ""  # see `Failure`
+    noted: Failure | None = None  # what others found, if there is no link for that; or that this process tries now
 
 
 class Links:
     """The links from node `here`. Any thread may use them.
+
+    Parameters
+    ----------
+    shelf
+        This node's, where its processes tell each other of links that failed. None: this process goes by what it finds
+        itself.
 
     Raises
     ------
@@ -41,11 +60,11 @@ class Links:
         The settings of TLS are wrong.
     """
 
-    def __init__(self, peers: Peers, here: str) -> None:
+    def __init__(self, peers: Peers, here: str, shelf: Shelf | None = None) -> None:
         self._peers, self._here, self._tls = peers, here, settings.tls()
+        self._failures = None if shelf is None else Failures(f"{shelf.path}/{WAYS}")
+        self._tally = None if shelf is None else shelf.tally
         self._ways: dict[str, _Way] = {}
-        self.fallbacks = 0
-        """How many arrays were asked for through Ray, as there was no link or it failed, since this began."""
         self._looked = peers.now()  # when unused connections were closed last
         self._mutex = Mutex()
 
@@ -53,28 +72,49 @@ class Links:
         """The link to a node's server; None if its arrays come through Ray for now."""
         self._close_old()
         way = self._ways.get(node)
-        if way is None or (way.link is None and self._peers.now() >= way.until):
-            way = self._find(node)._replace(last=0.0 if way is None else way.last)
+        if way is None or self._is_over(node, way):
+            found = self._find(node)
+            found = found._replace(last=max(found.last, 0.0 if way is None else way.last))
             with self._mutex.now:
-                self._ways[node] = way
+                if self._ways.get(node) is way:  # else another thread has found one, or lost it
+                    self._ways[node] = found
+                way = self._ways[node]
                 self._forget_old()
         return way.link
+
+    def _is_over(self, node: str, way: _Way) -> bool:
+        """Whether a way is to be found anew."""
+        if way.link is None and self._peers.now() >= way.until:
+            return True
+        if self._failures is None or (way.link is None and way.noted is None):
+            return False
+        failure = self._failures.of(node)
+        if failure == way.noted:
+            return False
+        # A link that has worked here since another process began its try counts more than that try.
+        return way.link is None or (
+            failure is not None and failure.server == way.server and way.link.worked_at < failure.began
+        )
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
         """Note that a link failed: the node's arrays come through Ray until it is tried again."""
         now, again = self._peers.now(), _SOON
+        failed: _Way | None = None
         with self._mutex.now:
             way = self._ways.get(node)
             if way is not None and way.link is link:
-                again = _until_again(way, error, now)
+                failed, again = way, _until_again(way, error, now)
                 self._ways[node] = _Way(None, str(error), now + again, last=again)
+        if failed is not None and self._failures is not None and not isinstance(error, Lacking | Full):
+            until = uptime() + int(again * 1e9)
+            self._failures.note(node, Failure(link.began_at, until, again, failed.server, str(error)))
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
     def fell_back(self, count: int) -> None:
         """Note that so many arrays are asked for through Ray instead."""
-        with self._mutex.now:
-            self.fallbacks += count
+        if self._tally is not None:
+            self._tally.add(FELL_BACK, count)
 
     def _forget_old(self) -> None:
         """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""
@@ -99,9 +139,11 @@ class Links:
                 way.link.close()
 
     def through_ray(self) -> tuple[tuple[str, str], ...]:
-        """The nodes from which arrays come through Ray, and why."""
+        """The nodes from which arrays come through Ray to some process here, and why."""
         with self._mutex.now:
-            return tuple(sorted((node, way.why) for node, way in list(self._ways.items()) if way.link is None))
+            own = {node: way.why for node, way in list(self._ways.items()) if way.link is None and way.noted is None}
+        noted = {} if self._failures is None else self._failures.all()
+        return tuple(sorted({**{node: failure.why for node, failure in noted.items()}, **own}.items()))
 
     def _find(self, node: str) -> _Way:
         later = self._peers.now() + _LATER
@@ -113,8 +155,34 @@ class Links:
         if not isinstance(told, list) or secret is None:
             return _Way(None, told if isinstance(told, str) else "its version of outlive has no transfer server", later)
         host, port = told
-        link = Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls)
-        return _Way(link, since=self._peers.now())
+        server = f"{host}:{port} {about.get('pid')}"
+        noted = self._failure_of(node, server)
+        if noted is not None and noted.stands():
+            left = (noted.until - uptime()) / 1e9
+            return _Way(None, noted.why, self._peers.now() + left, noted=noted)
+        if noted is not None and self._failures is not None:
+            noted = noted._replace(until=uptime() + int(_TRY * 1e9))
+            self._failures.note(node, noted)  # so that no other process tries meanwhile
+        link = Link(
+            (host, port),
+            here=self._here,
+            there=node,
+            secret=secret,
+            checksum=checksum,
+            tls=self._tls,
+            on_work=lambda: self._works(node),
+        )
+        last = 0.0 if noted is None else noted.pause
+        return _Way(link, since=self._peers.now(), last=last, server=server, noted=noted)
+
+    def _failure_of(self, node: str, server: str) -> Failure | None:
+        failure = None if self._failures is None else self._failures.of(node)
+        return failure if failure is not None and failure.server == server else None
+
+    def _works(self, node: str) -> None:
+        """Note that a link to this node works."""
+        if self._failures is not None:
+            self._failures.forget(node)
 
 
 def _until_again(way: _Way, error: Lost, now: float) -> float:
@@ -132,10 +200,10 @@ def _until_again(way: _Way, error: Lost, now: float) -> float:
     return _SOON if worked_for_long else min(longest, max(_SOON, 2 * way.last))
 
 
-def links(peers: Peers, here: str) -> Links | None:
+def links(peers: Peers, here: str, shelf: Shelf | None = None) -> Links | None:
     """The links from node `here`; None if everything goes through Ray."""
     try:
-        return None if settings.is_off() else Links(peers, here)
+        return None if settings.is_off() else Links(peers, here, shelf)
     except BadSetting as error:
         _log.error("arrays of other nodes come through Ray: %s", error)
         return None

@@ -36,6 +36,7 @@ _TALLIED: tuple[tuple[Metric, int, dict[str, str]], ...] = (
     (table.GET_MISSES, tally.MISSED, {}),
     (table.FETCHES, tally.COPIED, {}),
     (table.FETCHED_BYTES, tally.COPIED_BYTES, {}),
+    (table.FALLBACKS, tally.FELL_BACK, {}),
     (table.SPILLS, tally.SPILLED, {}),
     (table.SPILLED_BYTES, tally.SPILLED_BYTES, {}),
     (table.PROMOTIONS, tally.PROMOTED, {}),
@@ -100,7 +101,6 @@ class ShelfMeasures:
         for metric, number, labels in _TALLIED:
             yield Value(metric, grown[number], {**self._at, **labels})
         yield self._growing.of(table.SENT_BYTES, stats.sent_bytes, self._at)
-        yield self._growing.of(table.FALLBACKS, stats.fallbacks, self._at)
         yield self._growing.of(table.REFUSED, stats.refused, {**self._at, "reason": "proof"})
         yield self._growing.of(table.REFUSED, stats.full, {**self._at, "reason": "full"})
         yield Value(table.THROUGH_RAY, len(stats.through_ray), self._at)

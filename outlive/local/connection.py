@@ -65,7 +65,7 @@ class LocalConnection:
         """Start the keeper's process, unless there is one. Raises as `starting.start`."""
         start(self.place)
 
-    def links(self) -> None:
+    def links(self, _: object) -> None:
         """There are no other nodes."""
 
     def start_catalog(self) -> None:

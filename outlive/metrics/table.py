@@ -97,11 +97,13 @@ EVICTIONS = _counter("evictions", "Cached copies that were dropped to make room.
 
 FALLBACKS = _counter(
     "transfer_fallbacks",
-    "Arrays that the node's keeper asked for through Ray, as the other node's port failed or could not be reached.",
+    "Arrays that the node's processes asked for through Ray, as the other node's port failed or could not be reached.",
     "node",
 )
 THROUGH_RAY = _gauge(
-    "transfer_nodes_through_ray", "Nodes whose arrays come here through Ray and not by a port.", "node"
+    "transfer_nodes_through_ray",
+    "Nodes whose arrays come here through Ray and not by a port.",
+    "node",
 )
 REFUSED = _counter(
     "transfer_refused",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from outlive.arrays.layout import KEEPER
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.cluster import starters
@@ -10,6 +12,9 @@ from outlive.cluster.port import Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.ray_internals import Connection
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
 
 
 class RayConnection(Connection):
@@ -40,9 +45,9 @@ class RayConnection(Connection):
     def start_catalog(self) -> None:
         starters.start_catalog(self.peers)
 
-    def links(self) -> Links | None:
-        """To the transfer servers of other nodes, where they are used."""
-        return links(self.peers, self.node_id)
+    def links(self, shelf: Shelf) -> Links | None:
+        """To the transfer servers of other nodes, where they are used. `shelf`: this node's."""
+        return links(self.peers, self.node_id, shelf)
 
     def hang_up(self) -> None:
         """Close idle connections."""

@@ -77,7 +77,7 @@ class Session:
         if connection.started_cluster:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
-        self.links = connection.links()
+        self.links = connection.links(self.shelf)
         if self.links is not None:
             self.own_copies = OwnCopies(self.shelf, self.node, self.peers, self.links)
         _log.info("joined the stores of cluster %s by %s", connection.cluster, self.shelf.path)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from outlive.arrays import cores
+from outlive.arrays.clock import uptime
 from outlive.arrays.lock import Mutex, living
 from outlive.transfer import proof, wire
 from outlive.transfer.channel import Channel, Checksum, Lacking, Lost, Silent
@@ -71,6 +72,8 @@ class Link:
         The cluster's secret.
     checksum
         The function that the server uses too.
+    on_work
+        Called after each exchange that ended well.
     """
 
     def __init__(
@@ -82,12 +85,15 @@ class Link:
         secret: bytes,
         checksum: Checksum,
         tls: Tls | None = None,
+        on_work: Callable[[], None] = lambda: None,
     ) -> None:
         self.address = address
         self.worked = False
         """Whether the server has ever accepted a proof."""
         self._reach = functools.partial(proof.reach, address, here=here, there=there, secret=secret, tls=tls)
-        self._there, self._checksum = there, checksum
+        self.began_at = self.worked_at = 0
+        """The moments, by `uptime`, at which an exchange was begun last, and at which one ended well."""
+        self._there, self._checksum, self._on_work = there, checksum, on_work
         self._idle: list[tuple[float, Channel]] = []
         self._mutex = Mutex()
         _links.add(weakref.ref(self, _links.discard))
@@ -230,6 +236,7 @@ class Link:
 
     def _begin(self, frames: list[bytes], patience: float) -> tuple[Channel, wire.Answer]:
         """Send requests, and read the first answer. If a kept connection turns out to be closed, the next is tried."""
+        self.began_at = uptime()
         while True:
             kept = self._take_idle()
             channel = kept or self._connect()
@@ -262,6 +269,8 @@ class Link:
             surplus = [self._idle.pop(0)[1] for _ in range(len(self._idle) - _KEPT)]
         for one in surplus:
             one.close()
+        self.worked_at = uptime()
+        self._on_work()
 
     def _connect(self) -> Channel:
         channel = self._reach()

@@ -165,7 +165,7 @@ def _row(tally: Tally) -> int:
     with open(tally._path, "rb") as file:
         numbers = memoryview(file.read()).cast("q")
     tally._own[15] = before
-    return next(row for row in range(2, 512) if numbers[row * 16 + 15] == 7)
+    return next(row for row in range(2, 512) if numbers[row * tallies.NUMBERS + 15] == 7)
 
 
 def test_more_processes_than_rows_share_them(path, monkeypatch):
@@ -185,14 +185,14 @@ def test_a_keeper_that_is_started_anew_goes_on_where_the_last_one_was(path):
     assert Tally(path).take()[PUTS] == 0
 
 
-@pytest.mark.parametrize("content", [None, b"", b"x" * 65536, b"tally 01"])
+@pytest.mark.parametrize("content", [None, b"", b"x" * 65536, b"tally 02"])
 def test_without_a_file_nothing_fails(tmp_path, content):
     path = tmp_path / "tally"
     if content is not None:
         path.write_bytes(content)
     tally = Tally(str(path))
     tally.add(PUTS)
-    assert tally.take() == [0] * 16
+    assert tally.take() == [0] * tallies.NUMBERS
     tally.make()
     Tally(str(path)).add(PUTS)
     assert Tally(str(path)).take()[PUTS] == 1
@@ -205,7 +205,7 @@ def test_a_file_of_another_kind_is_replaced_under_those_who_have_it_mapped(path)
         mapped = Tally(path)
         mapped.add(PUTS)
         with open(path, "r+b") as file:
-            file.write(b"tally 00")  # as an earlier version's
+            file.write(b"tally 01")  # as an earlier version's
         Tally(path).make()
         mapped.add(PUTS)
 
@@ -216,7 +216,7 @@ def test_a_file_of_another_kind_is_replaced_under_those_who_have_it_mapped(path)
 
 
 def test_a_file_that_stays_half_written_by_a_kill_is_in_nobodys_way(tmp_path):
-    (tmp_path / "tally.new").write_bytes(b"tally 01" * 3)
+    (tmp_path / "tally.new").write_bytes(b"tally 02" * 3)
     tally = Tally(str(tmp_path / "tally"))
     tally.make()
     tally.add(PUTS)
@@ -229,7 +229,7 @@ def test_without_room_no_file_stays_and_nothing_fails(tmp_path, monkeypatch):
     tally = Tally(str(tmp_path / "tally"))
     tally.make()
     tally.add(PUTS)
-    assert tally.take() == [0] * 16
+    assert tally.take() == [0] * tallies.NUMBERS
     assert os.listdir(tmp_path) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tally import FELL_BACK
 from outlive.arrays.writer import Writer
 from outlive.cluster import measuring
 from outlive.cluster.keeper import ShelfStats
@@ -59,6 +60,7 @@ def test_a_shelf_in_each_state(shelf):
     measures = ShelfMeasures(shelf, NODE, lambda: stats(shelf, refused=2), kept)
     stays, viewed, goes = (writer.put(np.zeros(1 << 17)) for _ in range(3))
     view = reader.view(viewed)
+    Shelf(shelf.path).tally.add(FELL_BACK, 3)  # by some process
     for info in (viewed, goes):
         shelf.delete(info.id)
     measures.tell()
@@ -68,6 +70,7 @@ def test_a_shelf_in_each_state(shelf):
         assert of(kept.values, table.ARRAYS, state=state) == arrays, state
     assert of(kept.values, table.PUTS) == 3
     assert of(kept.values, table.REFUSED, reason="proof") == 2
+    assert of(kept.values, table.FALLBACKS) == 3
     assert {one.labels.get("node") for one in kept.values} == {"abababab"}
     del view
     measures.tell()

@@ -60,7 +60,7 @@ class PlayedKeeper(InStead):
     def connect(self) -> None:
         """Have a transfer server, and links to those of other nodes."""
         self.serving = Serving(self._shelf, self._node, self._peers, self)
-        self.fetches.links = Links(self._peers, self._node)
+        self.fetches.links = Links(self._peers, self._node, self._shelf)
 
     def disconnect(self) -> None:
         if self.serving is not None:

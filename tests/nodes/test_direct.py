@@ -25,6 +25,7 @@ from outlive.arrays.marks import is_only_here
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tally import FELL_BACK
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, pack
 from outlive.cluster import direct, fetches, keeper, links, own_copies, serving, small_copies, transfer
@@ -407,11 +408,11 @@ def test_where_no_server_is_reached_arrays_come_through_ray(
     np.testing.assert_array_equal(by_handle(session, second, "a"), ARRAY)
     assert [call.args[0] for call in streams] == [second.id]
     assert session.links.through_ray()
-    assert session.links.fallbacks == 1
+    assert session.shelf.tally.totals()[FELL_BACK] == 1
     keeper.serving = serving_of(cluster)  # it started anew, at another port
     third = put(cluster, ARRAY)
     np.testing.assert_array_equal(by_handle(session, third, "a"), ARRAY)
-    assert len(streams) == session.links.fallbacks == 1
+    assert len(streams) == session.shelf.tally.totals()[FELL_BACK] == 1
     assert not session.links.through_ray()
 
 
@@ -436,7 +437,7 @@ def test_a_keeper_without_a_server_says_why(
     small = [put(cluster, np.arange(5), replicas=2) for _ in range(3)]
     cluster.keepers["b"].fetch_many(pack(small), "a")
     assert [call.method for call in streams] == ["send", "send_many"]  # and tried once, not each time
-    assert session.links.fallbacks == 1 + len(small)
+    assert session.shelf.tally.totals()[FELL_BACK] == 1 + len(small)
     ((node, why),) = session.links.through_ray()
     said = {"off": "OUTLIVE_TRANSFER=ray", "taken": "in use", "old": "version", "stranger": "secret"}
     assert node == "a" and said[how] in why
