@@ -21,13 +21,11 @@ from typing import Any, NamedTuple
 
 from outlive.arrays.lock import no_fork
 from outlive.calls import wire
-from outlive.transfer import proof
 from outlive.transfer.channel import Channel, Lost, close_in_child
-from outlive.transfer.server import accept, listen
+from outlive.transfer.door import Counts, Door
 from outlive.transfer.settings import Tls
 
 _MOST = 4096  # connections; and at most half of the descriptors that this process may have
-_MOST_UNPROVEN = 32  # connections that have not shown a proof yet
 _MOST_CALLS = 64  # calls of one connection that may be under way
 _UNREAD = 1 << 20  # bytes of answers that the other side may leave unread, before its requests are not read either
 _AT_ONCE = 1 << 16  # bytes of one system call
@@ -89,29 +87,40 @@ class Server:
         told: Callable[[Exception], str | None] = lambda _: None,
         tls: Tls | None = None,
     ) -> None:
-        self.name, self._secret, self._calls, self._tls = name, secret, calls, tls
+        self.name, self._calls = name, calls
         self._may_answer, self._told = may_answer, told
-        self._most = min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._crews = {crew: ThreadPoolExecutor(count, f"calls-{crew}") for crew, count in crews.items()}
         self._of_line: dict[bytes, _Connection] = {}
         self._connections: dict[int, _Connection] = {}  # by descriptor; only the loop uses it
-        self._unproven = 0
         self._changed = threading.Condition()
         self._posted: deque[Callable[[], None]] = deque()
         self._closed = False
         self.made = 0
         """How many calls were answered."""
-        self._listener = listen(host, ports)
-        self.host, self.port = host, int(self._listener.getsockname()[1])
+        self._door = Door(
+            host,
+            ports,
+            name=name,
+            secret=lambda: secret,
+            most=min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2),
+            may_end=lambda: any(one.is_idle for one in self._connections.values()),
+            end_idle=lambda: self._post(self._end_longest_idle),
+            tls=tls,
+        )
+        self.host, self.port = self._door.host, self._door.port
         with no_fork():
             self._woken, self._wake = map(close_in_child, socket.socketpair())
         for one in (self._woken, self._wake):
             one.setblocking(False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, self._take_one)
+        self._selector.register(self._door.listener, selectors.EVENT_READ, self._take_one)
         self._selector.register(self._woken, selectors.EVENT_READ, self._hear)
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._thread.start()
+
+    @property
+    def counts(self) -> Counts:
+        return self._door.counts
 
     def close(self) -> None:
         """Stop listening, and end all connections. Harmless to repeat."""
@@ -158,8 +167,9 @@ class Server:
             for one in list(self._connections.values()):
                 self._end(one)
             self._selector.close()
-            for other in (self._listener, self._woken, self._wake):
+            for other in (self._door.listener, self._woken, self._wake):
                 other.close()
+            self._door.abort_all()
             while self._posted:  # a caller may be waiting for a cut
                 self._posted.popleft()()
 
@@ -181,47 +191,41 @@ class Server:
             if one.heard < since and not one.under_way and not one.out:
                 self._end(one)
 
+    def _end_longest_idle(self) -> None:
+        """See `Door`. A request may have come that nobody has read: then the connection is not idle."""
+        for one in sorted(self._connections.values(), key=lambda one: one.heard):
+            if one.is_idle:
+                heard = one.heard
+                self._go_on(one, selectors.EVENT_READ)
+                if one.heard == heard:
+                    self._end(one)  # or it has ended by itself
+                    return
+
     # --- connections
 
     def _take_one(self, _: int) -> None:
-        connection = accept(self._listener, 0.01)
-        if connection is None:
-            return
-        with self._changed:
-            refused = self._unproven >= _MOST_UNPROVEN or len(self._connections) >= self._most
-            self._unproven += not refused
-        if refused:
-            connection.close()
-            return
-        try:
-            threading.Thread(target=self._admit, args=(connection,), name="calls-admit", daemon=True).start()
-        except RuntimeError:  # the system has no more threads
-            with self._changed:
-                self._unproven -= 1
-            connection.close()
+        self._door.take_one(0.01, self._hand_over)
 
-    def _admit(self, connection: socket.socket) -> None:
-        """Exchange proofs with a client, in a thread of its own, so that the loop does not wait."""
-        channel: Channel | None = None
+    def _hand_over(self, channel: Channel) -> None:
+        """Give a connection to the loop."""
         try:
-            channel = Channel(connection)
-            proof.admit(channel, self.name, self._secret, self._tls)
             channel.keep_alive()
             channel.socket.setblocking(False)
-            self._post(lambda: self._adopt(_Connection(channel)))
-        except Exception as error:  # noqa: BLE001 - it ends this connection only
-            _log.debug("a connection was refused: %s", error)
-            if channel is None:
-                connection.close()
-            else:
-                channel.close(throw_away=True)
-        finally:
-            with self._changed:
-                self._unproven -= 1
+        except OSError as error:
+            _log.debug("a connection ended: %s", error)
+            self._close(channel)
+            return
+        self._post(lambda: self._adopt(_Connection(channel)))
+        if self._closed:  # the loop may have ended before
+            self._close(channel)
+
+    def _close(self, channel: Channel, *, throw_away: bool = True) -> None:
+        self._door.left(channel)
+        channel.close(throw_away=throw_away)
 
     def _adopt(self, one: _Connection) -> None:
         if self._closed:
-            one.channel.close()
+            self._close(one.channel)
             return
         self._connections[one.fd] = one
         self._selector.register(one.fd, selectors.EVENT_READ, lambda mask: self._go_on(one, mask))
@@ -262,7 +266,7 @@ class Server:
             self._forget(one)
         del self._connections[one.fd]
         self._selector.unregister(one.fd)
-        one.channel.close(throw_away=True)
+        self._close(one.channel, throw_away=not one.is_idle)  # the last answer may be on its way
 
     def _forget(self, one: _Connection) -> None:
         """Forget the name of an ended connection, if none of its calls is under way. The caller holds the lock."""
@@ -388,6 +392,11 @@ class _Connection:
         self.heard = time.monotonic()
         self._frames = wire.Frames([wire.ASKED], wire.LONGEST_REQUEST)
         self._secured = isinstance(channel.socket, ssl.SSLSocket)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it could end without harm: it has asked, and nothing is under way. Its process opens it again."""
+        return bool(self.line) and not self.under_way and not self.out
 
     def receive(self) -> list[wire.Frame]:
         """The frames that have come. Raises Lost, Malformed, OSError."""

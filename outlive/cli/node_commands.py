@@ -240,7 +240,8 @@ def _place(row: NodeRow) -> str:
 
 def _remark(row: NodeRow) -> str:
     """Why it cannot go, or what there is to say instead."""
-    reasons = "; ".join(map(printable, (*row.stays_because, *([row.through_ray] if row.through_ray else ()))))
+    said = [text for text in (row.through_ray, row.refused) if text]
+    reasons = "; ".join(map(printable, (*row.stays_because, *said)))
     if row.role == "lost":
         return f"lost {_ago(row.until)}"
     if row.role == "draining":

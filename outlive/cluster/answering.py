@@ -18,6 +18,7 @@ from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, NoAnswer, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
+from outlive.transfer.door import Counts
 
 _SECRET_SIZE = 32  # bytes
 _CREWS = {"slow": 32, "change": 64}  # threads, at most, for the groups of methods; see `in_group`
@@ -69,6 +70,10 @@ class Answering:
     def serves(self, name: str) -> bool:
         """Whether the server of that name is this one."""
         return self._server is not None and self._server.name == name
+
+    @property
+    def counts(self) -> Counts:
+        return Counts() if self._server is None else self._server.counts
 
     def close(self) -> None:
         """Answer no more. Harmless to repeat."""

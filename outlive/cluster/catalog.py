@@ -72,7 +72,7 @@ class Catalog:
         """Begin to tell those who watch of itself, if somebody does."""
         watch = self.driver.peers.watch()
         if watch is not None:
-            for work, seconds in works(CatalogMeasures(self.driver, watch).tell).items():
+            for work, seconds in works(CatalogMeasures(self.driver, watch, self.refusals).tell).items():
                 self.driver.again(work, seconds)
 
     def answer(self) -> None:
@@ -94,6 +94,11 @@ class Catalog:
     def serves(self, name: str) -> bool:
         """Whether the server of that name is this catalog's, and not a former one's."""
         return self._answering is not None and self._answering.serves(name)
+
+    def refusals(self) -> tuple[int, int]:
+        """The connections that the server refused, and those that it turned away, as there were too many."""
+        counts = None if self._answering is None else self._answering.counts
+        return (0, 0) if counts is None else (counts.refused, counts.full)
 
     def ping(self) -> None:
         """Answered once the catalog is ready."""

@@ -135,10 +135,16 @@ class ShelfMeasures:
 
 
 class CatalogMeasures:
-    """The values that the catalog tells of itself."""
+    """The values that the catalog tells of itself.
 
-    def __init__(self, driver: Driver, watch: Watch) -> None:
-        self._driver, self._watch = driver, watch
+    Parameters
+    ----------
+    refusals
+        See `Catalog.refusals`.
+    """
+
+    def __init__(self, driver: Driver, watch: Watch, refusals: Callable[[], tuple[int, int]]) -> None:
+        self._driver, self._watch, self._refusals = driver, watch, refusals
         self._growing, self._contradictions, self._validated_at = _Growing(), 0, driver.peers.now()
 
     def tell(self) -> None:
@@ -159,6 +165,8 @@ class CatalogMeasures:
         yield Value(table.UNLISTED, len(state.unlisted | state.unheard))
         yield Value(table.REPLICAS_MISSING, state.index.copies.lacking)
         yield Value(table.LOST, len(state.index.lost))
+        for reason, count in zip(("proof", "full"), self._refusals(), strict=True):
+            yield self._growing.of(table.REFUSED, count, {"node": table.HEAD, "reason": reason})
         self._validate()
         for reason, count in (("replica", driver.violated), ("catalog", self._contradictions)):
             yield Value(table.VIOLATED, count, {"node": table.HEAD, "reason": reason})

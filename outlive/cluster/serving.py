@@ -18,7 +18,8 @@ from outlive.cluster.short_calls import answer
 from outlive.cluster.transfer import NotThere, open_sealed
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.server import Counts, Gone, Opened, Server
+from outlive.transfer.door import Counts
+from outlive.transfer.server import Gone, Opened, Server
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf

@@ -27,6 +27,7 @@ class _Panel(NamedTuple):
     stacked: bool = False
 
 
+_OF_CATALOG = (table.VIOLATED, table.REFUSED)  # their nodes may be the catalog, which is none of the dashboard's
 _ROWS: dict[str, tuple[_Panel, ...]] = {
     "At a glance": (
         _Panel("Promises broken (must be 0)", (table.VIOLATED,), "stat"),
@@ -139,7 +140,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 def query(metric: Metric) -> str:
     """The query of a panel: of a counter how much it grows in a second. A restarted process has a series of its own."""
-    chosen = f'{{{_OF}, node=~"$node"}}' if "node" in metric.labels and metric is not table.VIOLATED else f"{{{_OF}}}"
+    chosen = f'{{{_OF}, node=~"$node"}}' if "node" in metric.labels and metric not in _OF_CATALOG else f"{{{_OF}}}"
     by = ", ".join(metric.labels)
     if metric.kind == "counter":
         return f"sum by ({by}) (rate({metric.scraped}{chosen}[{_PERIOD}]))"

@@ -107,8 +107,8 @@ THROUGH_RAY = _gauge(
 )
 REFUSED = _counter(
     "transfer_refused",
-    "Connections that the node's transfer port refused. proof: the caller did not know the cluster's secret. full: "
-    "there were too many.",
+    'Connections that the node\'s transfer port refused, or that of the catalog, whose node is "catalog". proof: the '
+    "caller did not know the cluster's secret. full: there were too many.",
     "node",
     "reason",
 )

@@ -13,6 +13,7 @@ from outlive.errors import StoreUnavailable
 from outlive.node import Node
 from outlive.store import session
 from outlive.store.gateway import in_cluster
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
@@ -41,6 +42,10 @@ class NodeRow(NamedTuple):
     """The Unix time of a draining node's end (`math.inf` without a deadline), or of a lost node's loss."""
     through_ray: str | None = None
     """Why arrays, or calls of the catalog, go through Ray and not by a port, in plain words. None: they do not."""
+    refused: str | None = None
+    """How many connections its ports refused, in plain words: those of its keeper, and on the head of the catalog. They
+    count since that began. None: none.
+    """
 
 
 class Drained(NamedTuple):
@@ -115,7 +120,11 @@ def _rows(session: Session) -> list[NodeRow]:
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
         counts = len(kept), sum(sizes[0]), len(alone), sum(sizes[1])
         by_ray = None if shelf is None else _through_ray(shelf, {one.id for one in every if one.alive})
-        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until, by_ray))
+        refused = [] if shelf is None else _refused("its keeper", shelf.refused, shelf.full)
+        if node.is_head:
+            refused += _refused("the catalog", *session.ask_catalog("refusals"))
+        said = by_ray, "; ".join(refused) or None
+        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until, *said))
     return rows + _lost_rows(session, every)
 
 
@@ -136,6 +145,12 @@ def _through_ray(shelf: ShelfStats, living: set[str]) -> str | None:
     return "; ".join(found) or None
 
 
+def _refused(by: str, without_proof: int, too_many: int) -> list[str]:
+    """In plain words, how many connections one port refused."""
+    counts = {"without the cluster's secret": without_proof, "too many": too_many}
+    return [f"{by} refused {count(number, 'connection')} ({why})" for why, number in counts.items() if number]
+
+
 def _kept(session: Session, node: str) -> list[Kept]:
     """The arrays that a node keeps, and which of them no other node keeps, as the catalog has it."""
     try:
@@ -150,10 +165,10 @@ def _kept(session: Session, node: str) -> list[Kept]:
 def _lost_rows(session: Session, every: list[Node]) -> list[NodeRow]:
     known = {node.id: node for node in every}
     rows = []
-    for node, (count, size, at) in session.ask_catalog("lost_nodes").items():
+    for node, (number, size, at) in session.ask_catalog("lost_nodes").items():
         was = known.get(node)
         host, ip = (was.host, was.ip) if was is not None else ("", "")
-        rows.append(NodeRow(node, host, ip, "lost", count, size, count, size, (), at))
+        rows.append(NodeRow(node, host, ip, "lost", number, size, number, size, (), at))
     return rows
 
 

@@ -8,23 +8,21 @@ the pages had arrived.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from outlive.arrays.lock import OwnedFile, no_fork
-from outlive.transfer import proof, wire
-from outlive.transfer.channel import Channel, Checksum, Lost, close_in_child
+from outlive.arrays.lock import OwnedFile
+from outlive.transfer import wire
+from outlive.transfer.channel import Channel, Checksum, Lost
+from outlive.transfer.door import Counts, Door
 from outlive.transfer.settings import Tls
 
 _MOST = 512  # connections
-_MOST_UNPROVEN = 32  # connections that have not shown a proof yet
 _IDLE = 60.0  # seconds that a connection may ask for nothing
 _STALLED = 60.0  # seconds in which the other side takes no byte
 _LOOK = 0.5  # seconds between two looks whether the server was closed
@@ -44,14 +42,6 @@ class Opened(NamedTuple):
     end: int
     head: bytes
     """Bytes that are sent before those of the file."""
-
-
-class Counts:
-    """Counters since the server began."""
-
-    sent = 0  # bytes
-    refused = 0  # connections without a proof
-    full = 0  # connections that were turned away, as there were too many
 
 
 class Server:
@@ -92,22 +82,31 @@ class Server:
         checksum: Checksum,
         tls: Tls | None = None,
     ) -> None:
-        self._node, self._secret, self._opened, self._checksum, self._tls = node, secret, opened, checksum, tls
-        self._answered = answered
-        self.counts = Counts()
-        self._channels: set[Channel] = set()
+        self._opened, self._answered, self._checksum = opened, answered, checksum
         self._idle: dict[Channel, None] = {}  # those that wait for a request, the one that waits longest first
-        self._unproven = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._listener = listen(host, ports)
-        self.host, self.port = host, int(self._listener.getsockname()[1])
+        self._door = Door(
+            host,
+            ports,
+            name=node,
+            secret=secret,
+            most=_MOST,
+            may_end=lambda: bool(self._idle),
+            end_idle=self._end_idle,
+            tls=tls,
+        )
+        self.host, self.port = self._door.host, self._door.port
         self._thread = threading.Thread(target=self._accept, name="transfer", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:
-            self._listener.close()
+            self._door.listener.close()
             raise OSError(f"the system has no more threads: {error}") from error
+
+    @property
+    def counts(self) -> Counts:
+        return self._door.counts
 
     @property
     def listens(self) -> bool:
@@ -117,71 +116,29 @@ class Server:
     def close(self) -> None:
         """Stop listening, and end all connections. Harmless to repeat."""
         self._closed.set()
-        with self._lock:
-            channels = list(self._channels)
-        for channel in channels:
-            channel.abort()
+        self._door.abort_all()
 
     def _accept(self) -> None:
         ready = select.poll()
-        ready.register(self._listener.fileno(), select.POLLIN)
+        ready.register(self._door.listener.fileno(), select.POLLIN)
         try:
             while not self._closed.is_set():
                 if ready.poll(_LOOK * 1000):
-                    self._take_one()
+                    self._door.take_one(0.05, self._converse)
         finally:
-            self._listener.close()
+            self._door.listener.close()
 
-    def _take_one(self) -> None:
-        connection = accept(self._listener, 0.05)
-        if connection is None:
-            return
+    def _end_idle(self) -> None:
+        """See `Door`. Each process that reads small arrays has a connection, and a keeper needs one too."""
         with self._lock:
-            full = self._unproven >= _MOST_UNPROVEN or (len(self._channels) >= _MOST and not self._end_idle())
-            if not full:
-                self._unproven += 1
-        if full:
-            self._turn_away(connection)
-            return
+            longest = next(iter(self._idle), None)
+            if longest is not None:
+                del self._idle[longest]
+        if longest is not None:
+            longest.abort()
+
+    def _converse(self, channel: Channel) -> None:
         try:
-            threading.Thread(target=self._converse, args=(connection,), name="transfer-to", daemon=True).start()
-        except (OSError, RuntimeError) as error:  # the system has no more threads
-            _log.debug("no thread for a connection: %s", error)
-            with self._lock:
-                self._unproven -= 1
-            self._turn_away(connection)
-
-    def _end_idle(self) -> bool:
-        """End the connection that has asked for nothing for longest; False if there is none. The caller has the lock.
-
-        Each process that reads small arrays has one, which it opens again when it needs it. A keeper needs one too.
-        """
-        longest = next(iter(self._idle), None)
-        if longest is None:
-            return False
-        del self._idle[longest]
-        longest.abort()
-        return True
-
-    def _turn_away(self, connection: socket.socket) -> None:
-        """Close a connection that is one too many. The client is told so, except with TLS, which needs a handshake."""
-        with self._lock:
-            self.counts.full += 1
-        with contextlib.suppress(OSError):
-            if self._tls is None:
-                connection.settimeout(0)  # so few bytes are sent at once, or not at all
-                connection.send(wire.FULL)
-        connection.close()
-
-    def _converse(self, connection: socket.socket) -> None:
-        channel: Channel | None = None
-        try:
-            try:
-                channel = Channel(connection)
-                self._admit(channel)
-            finally:
-                with self._lock:
-                    self._unproven -= 1
             has_asked = False
             while not self._closed.is_set():
                 request = wire.request(self._next(channel, may_end=has_asked))
@@ -196,13 +153,9 @@ class Server:
             _log.exception("a connection ended by an error")
         finally:
             with self._lock:
-                if channel is not None:
-                    self._channels.discard(channel)
-                    self._idle.pop(channel, None)
-            if channel is None:
-                connection.close()
-            else:
-                channel.close(throw_away=True)
+                self._idle.pop(channel, None)
+            self._door.left(channel)
+            channel.close(throw_away=True)
 
     def _next(self, channel: Channel, *, may_end: bool) -> bytes:
         """Wait for the next request. Raises Lost.
@@ -216,21 +169,6 @@ class Server:
         with self._lock:
             self._idle.pop(channel, None)
         return frame
-
-    def _admit(self, channel: Channel) -> None:
-        """Exchange proofs with a client. Raises Lost."""
-        with self._lock:
-            self._channels.add(channel)
-        try:
-            proof.admit(channel, self._node, self._secret(), self._tls)
-        except Lost as error:
-            self._refuse(str(error))
-            raise
-
-    def _refuse(self, why: str) -> None:
-        with self._lock:
-            self.counts.refused += 1
-        _log.debug("a connection was refused: %s", why)
 
     def _answer(self, channel: Channel, question: bytes) -> None:
         """Answer a question. Raises Lost."""
@@ -285,36 +223,3 @@ class Server:
     def _count(self, sent: int) -> None:
         with self._lock:
             self.counts.sent += sent
-
-
-def accept(listener: socket.socket, pause: float) -> socket.socket | None:
-    """The next connection, which is closed in a forked child; None if there is none. After an error, a pause first."""
-    try:
-        with no_fork():
-            return close_in_child(listener.accept()[0])
-    except BlockingIOError:
-        return None
-    except OSError as error:  # the client has gone, or this process has no more descriptors
-        _log.debug("no connection: %s", error)
-        time.sleep(pause)
-        return None
-
-
-def listen(host: str, ports: Sequence[int]) -> socket.socket:
-    """A socket that listens at the first of these ports that is free. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    error: OSError | None = None
-    for port in ports:
-        with no_fork():
-            listener = close_in_child(socket.socket(family, socket.SOCK_STREAM))
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(128)
-            listener.setblocking(False)
-            return listener
-        except OSError as raised:
-            listener.close()
-            error = raised
-    assert error is not None, "no ports"
-    raise error

@@ -84,7 +84,7 @@ def test_a_server_that_is_sent_anything(start_server: Callable[..., Server]) -> 
                 pass
         if not proven:
             assert len(asked) == before
-    eventually(lambda: not there._connections and there._unproven == 0)
+    eventually(lambda: not there._connections and there._door.unproven == 0)
     assert ask(line_to(there), "note", 7) == 7
 
 

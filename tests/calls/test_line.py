@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import select
 import shutil
 import signal
 import socket
@@ -206,14 +207,73 @@ def test_more_connections_than_descriptors_allow(
 ) -> None:
     """The process of the server has others to open."""
     monkeypatch.setattr("outlive.calls.server.resource.getrlimit", lambda _: (6, 6))
-    there = start_server(catalog.calls())
+    there = start_server(catalog.calls(), crews={"slow": 3})
     lines = [line_to(there) for _ in range(4)]
-    assert [ask(line, "note", number) for number, line in enumerate(lines[:3])] == [0, 1, 2]
-    with pytest.raises(Unreachable):
-        ask(lines[3], "note", 3)
-    lines[0].close()
-    eventually(lambda: len(there._connections) == 2)
-    assert ask(lines[3], "note", 3) == 3
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(ask, line, "wait", number) for number, line in enumerate(lines[:3])]
+        eventually(lambda: catalog.waiting == 3)
+        with pytest.raises(Unreachable, match="too many connections"):
+            ask(lines[3], "note", 3)
+        assert (there.counts.full, there.counts.refused) == (1, 0)
+        catalog.gate.set()
+        assert sorted(one.result() for one in waiting) == [0, 1, 2]
+    assert ask(lines[3], "note", 3) == 3  # the others are idle
+
+
+def test_where_there_are_too_many_connections_the_longest_idle_ends(
+    start_server: Callable[..., Server], catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlive.calls.server.resource.getrlimit", lambda _: (6, 6))
+    there = start_server(catalog.calls())
+    lines = [line_to(there) for _ in range(5)]
+
+    def ask_all(some: list[Line]) -> None:
+        for number, line in enumerate(some):
+            assert ask(line, "note", number) == number
+            eventually(lambda: len(there._connections) == len(there._door._inside) <= 3)
+
+    ask_all(lines)
+    ask_all([lines[2], lines[0]])  # the fourth has asked for nothing for longest
+    eventually(lambda: [one.is_good() for line in lines for one in line._idle] == [True, False, True, False, True])
+    ask_all(lines + lines)
+    assert there.counts.full == 0
+
+
+def test_a_connection_whose_request_nobody_has_read_does_not_end(server: Server, catalog: Catalog) -> None:
+    """Its process would have to ask whether the call was made."""
+    first, second, third = (line_to(server) for _ in range(3))
+    for line in (first, second):
+        assert ask(line, "note", 1) == 1
+    (kept,) = first._idle
+    assert kept.channel is not None
+    with ThreadPoolExecutor(1) as pool:
+        holds_up = pool.submit(ask, third, "hold_up", 2)
+        eventually(lambda: catalog.waiting == 1)
+        kept.channel.give(wire.request(7, "note", [7]), time.monotonic() + 60)
+        assert select.select([server._of_line[kept.name].fd], [], [], 60)[0]
+        server._post(server._end_longest_idle)
+        catalog.gate.set()
+        assert holds_up.result() == 2
+    answer = kept._receive(kept.channel, 7, time.monotonic() + 60)
+    assert answer is not None and wire.value(answer.body) == 7
+    eventually(lambda: not second._idle[0].is_good())
+    assert first._idle[0].is_good()
+
+
+@pytest.mark.parametrize("options", [{"secret": b"another"}, {"there": "its former"}])
+def test_who_is_refused_is_counted_and_ends_no_connection(
+    start_server: Callable[..., Server], catalog: Catalog, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("outlive.calls.server.resource.getrlimit", lambda _: (2, 2))
+    there = start_server(catalog.calls())
+    line = line_to(there)
+    assert ask(line, "note", 1) == 1
+    for number in range(3):
+        with pytest.raises(Unreachable):
+            ask(line_to(there, **options), "note", 2)
+        eventually(lambda number=number: (there.counts.refused, there._door.unproven) == (number + 1, 0))
+    assert there.counts.full == 0
+    assert line._idle[0].is_good()
 
 
 @pytest.mark.parametrize("queued", [True, False])

@@ -147,13 +147,15 @@ def cluster(tmp_path) -> PlayedCluster:
 def test_the_catalog(cluster):
     kept = Kept()
     catalog = cluster.catalog
-    measures = CatalogMeasures(catalog.driver, kept)
+    measures = CatalogMeasures(catalog.driver, kept, lambda: (2, 1))
     catalog.totals()
     catalog.count("default")
     measures.tell()
     assert of(kept.values, table.CALLS, kind="step") >= 1
     assert of(kept.values, table.CALLS, kind="talk") >= 1
     assert of(kept.values, table.LONGEST_CALL, kind="step") > 0
+    assert of(kept.values, table.REFUSED, reason="proof", node=table.HEAD) == 2
+    assert of(kept.values, table.REFUSED, reason="full", node=table.HEAD) == 1
     for metric in (table.LOST, table.KEYS, table.CALLS_UNDER_WAY):
         assert of(kept.values, metric) == 0
     for reason in ("replica", "catalog"):
@@ -164,7 +166,7 @@ def test_the_catalog(cluster):
 
 def test_a_contradiction_is_counted_and_the_catalog_goes_on(cluster, monkeypatch):
     kept = Kept()
-    measures = CatalogMeasures(cluster.catalog.driver, kept)
+    measures = CatalogMeasures(cluster.catalog.driver, kept, cluster.catalog.refusals)
     monkeypatch.setattr(measuring, "_VALIDATED_EVERY", 0.0)
     cluster.catalog.state.unwanted["ghost"] = {}
     monkeypatch.setattr(cluster.catalog.state.index, "lists", lambda array_id: array_id == "ghost")

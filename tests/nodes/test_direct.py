@@ -403,7 +403,7 @@ def test_where_no_server_is_reached_arrays_come_through_ray(
     first = put(cluster, ARRAY)
     by_handle(session, first, "a")
     keeper.serving.close()  # as its keeper ends
-    eventually(lambda: not keeper.serving._server._channels)  # type: ignore[union-attr]
+    eventually(lambda: not keeper.serving._server._door._inside)  # type: ignore[union-attr]
     second = put(cluster, ARRAY)
     np.testing.assert_array_equal(by_handle(session, second, "a"), ARRAY)
     assert [call.args[0] for call in streams] == [second.id]
@@ -591,7 +591,7 @@ def test_a_server_that_could_not_start_is_started_later(
     second.try_again()
     assert "in use" in str(second.why_not)
     first.close()
-    eventually(lambda: first._server._listener.fileno() < 0)  # type: ignore[union-attr]
+    eventually(lambda: first._server._door.listener.fileno() < 0)  # type: ignore[union-attr]
     second.try_again()
     assert second.why_not is None
     assert second.about() == first.about()

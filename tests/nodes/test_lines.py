@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from outlive.calls.line import Line, Unreachable
 from outlive.cluster import answering, lines
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.lines import CALLED, THROUGH_RAY, WHERE, CatalogLine
@@ -20,7 +21,9 @@ from outlive.cluster.links import SECRET
 from outlive.cluster.port import Call, Left, NoAnswer, in_group
 from outlive.errors import InvalidKey, StoreUnavailable
 from outlive.node import Node
-from tests.conftest import eventually
+from outlive.store.nodes import _refused
+from tests.conftest import ROOT, eventually
+from tests.nodes.played import play_connected
 
 
 class Head:
@@ -441,3 +444,29 @@ def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Clu
         cluster.head.remembered |= {WHERE: value.encode(), answering._TURNS: value.encode()}
         assert cluster.line().ask(Call.of("find"), math.inf) is THROUGH_RAY
     assert [succeed(cluster.head) for _ in range(3)] == [0, 1, 2]  # type: ignore[arg-type]
+
+
+def test_the_catalog_says_whom_its_port_refused() -> None:
+    for cluster in play_connected(f"{ROOT}/lines-refused", 1):
+        catalog = cluster.catalog
+        assert catalog.refusals() == (0, 0)
+        catalog.answer()
+        assert catalog._answering is not None
+        try:
+            where = lines.address(cluster.peers.load(WHERE))
+            assert where is not None
+            host, port, name = where
+            stranger = Line((host, port), here="", there=name, secret=b"another")
+            with pytest.raises(Unreachable):
+                stranger.call("find", ["s", []], time.monotonic() + 60, lambda: 1.0, lambda: None)
+            eventually(lambda catalog=catalog: catalog.refusals() == (1, 0))
+        finally:
+            catalog._answering.close()
+
+
+def test_refusals_in_plain_words() -> None:
+    assert _refused("the catalog", 0, 0) == []
+    assert _refused("the catalog", 1, 1200) == [
+        "the catalog refused 1 connection (without the cluster's secret)",
+        "the catalog refused 1,200 connections (too many)",
+    ]

@@ -97,6 +97,11 @@ def test_what_comes_through_ray_is_said(run: Run) -> None:
     assert "it works; from 4be1c0 through Ray: Connection refused" in run("nodes", rows=[row]).stdout
 
 
+def test_refused_connections_are_said(run: Run) -> None:
+    row = TWIN._replace(refused="its keeper refused 2 connections (too many)")
+    assert run("nodes", rows=[row]).stdout.rstrip().endswith("its keeper refused 2 connections (too many)")
+
+
 def test_names_cannot_act_upon_the_terminal(run: Run) -> None:
     assert "\x1b" not in run("nodes", rows=[TWIN._replace(host="w\x1b[31m", stays_because=("\x1b]0;x",))]).stdout
 

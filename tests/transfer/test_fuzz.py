@@ -61,7 +61,7 @@ def test_a_server_that_is_sent_anything(start_server: Callable[..., Server], fil
             assert proven or came <= wire.CHALLENGE.size
         if not proven:
             assert len(files.asked) == served
-    eventually(lambda: not there._channels and there._unproven == 0)
+    eventually(lambda: not there._door._inside and there._door.unproven == 0)
     assert read(link_to(there), array_id) == data
 
 

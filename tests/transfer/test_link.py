@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from outlive.transfer import channel, client, server, wire
+from outlive.transfer import channel, client, door, server, wire
 from outlive.transfer.channel import Lacking, Lost
 from outlive.transfer.client import Damaged, Memory, NotServed
 from outlive.transfer.proof import Full, Refused
@@ -108,7 +108,7 @@ def test_one_connection_serves_many_requests(start_server: Start, files: Files) 
     assert got == [*((array_id.encode(), data) for array_id, data in wanted), None]
     for array_id, data in wanted[:20]:
         assert read(link, array_id) == data
-    assert len(there._channels) == 1
+    assert len(there._door._inside) == 1
     eventually(lambda: there.counts.sent == sum(len(data) for _, data in wanted + wanted[:20]))
 
 
@@ -215,17 +215,17 @@ def test_a_client_that_skips_its_proof_is_refused(start_server: Start) -> None:
 
 
 def test_who_says_nothing_takes_no_room(start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_MOST_UNPROVEN", 3)
+    monkeypatch.setattr(door, "_MOST_UNPROVEN", 3)
     array_id, data = files.add(10)
     there = start_server()
     rough = [socket.create_connection((there.host, there.port), 5) for _ in range(3)]
-    eventually(lambda: there._unproven == 3)
+    eventually(lambda: there._door.unproven == 3)
     with pytest.raises(Full, match="too many connections"):
         read(link_to(there), array_id)
     assert (there.counts.full, there.counts.refused) == (1, 0)
     for one in rough:
         one.close()
-    eventually(lambda: there._unproven == 0)
+    eventually(lambda: there._door.unproven == 0)
     assert read(link_to(there), array_id) == data
 
 
@@ -247,20 +247,35 @@ def test_where_there_are_too_many_connections_idle_ones_end(
     for _ in range(2):
         for link in links:
             assert read(link, array_id) == data
-            eventually(lambda: len(there._channels) == len(there._idle) <= 3)
+            eventually(lambda: len(there._door._inside) == len(there._idle) <= 3)
     assert there.counts.full == 0
     gate.clear()
     found: list[bytes] = []
     readers = [threading.Thread(target=lambda link=link: found.append(read(link, array_id))) for link in links[2:]]
     for reader in readers:
         reader.start()
-    eventually(lambda: len(there._channels) == 3 and not there._idle)
+    eventually(lambda: len(there._door._inside) == 3 and not there._idle)
     with pytest.raises(Full):
         read(link_to(there), array_id)
     gate.set()
     for reader in readers:
         reader.join()
     assert found == [data] * 3
+
+
+def test_who_shows_no_proof_ends_no_connection(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST", 1)
+    array_id, data = files.add(10)
+    there = start_server()
+    link = link_to(there)
+    assert read(link, array_id) == data
+    eventually(lambda: there._idle)
+    with pytest.raises(Refused):
+        read(link_to(there, secret=b"another"), array_id)
+    eventually(lambda: there.counts.refused == 1)
+    assert link._idle[0][1].is_quiet()
 
 
 def test_a_connection_that_is_about_to_ask_does_not_end(
@@ -285,7 +300,7 @@ def test_deadlines_end_what_hangs(start_server: Start, files: Files, monkeypatch
     there = start_server()
     with socket.create_connection((there.host, there.port), 5) as rough:
         rough.sendall(b"outl")
-        eventually(lambda: there.counts.refused == 1 and there._unproven == 0)
+        eventually(lambda: there.counts.refused == 1 and there._door.unproven == 0)
     deaf = socket.create_server(("127.0.0.1", 0))  # the kernel accepts, and nobody answers
     with deaf, pytest.raises(channel.Silent):
         read(client.Link(deaf.getsockname(), here="h", there="t", secret=b"", checksum=zlib.crc32), "a" * 32)
@@ -304,7 +319,7 @@ def test_a_file_is_let_go_of_when_nobody_takes_its_bytes(
     there = start_server(opened=opened)
     with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE).packed()]) as (connection, _):
         path = str(files.folder / array_id)
-        eventually(lambda: not there._channels)
+        eventually(lambda: not there._door._inside)
         assert path not in [_target(name) for name in os.listdir("/proc/self/fd")]
         with pytest.raises(Lost):
             connection.read_into(memoryview(bytearray(len(data))), 5)
@@ -317,8 +332,8 @@ def test_a_server_that_started_anew_is_found_again(start_server: Start, files: F
     link = link_to(first)
     assert read(link, array_id) == data
     first.close()
-    eventually(lambda: not first._channels)
-    eventually(lambda: first._listener.fileno() < 0)
+    eventually(lambda: not first._door._inside)
+    eventually(lambda: first._door.listener.fileno() < 0)
     with pytest.raises(Lost):
         read(link, array_id)
     start_server(ports=(first.port,))
@@ -382,11 +397,11 @@ def test_a_forked_child_has_none_of_the_connections(start_server: Start, files: 
     out, into = os.pipe()
     child = os.fork()
     if not child:
-        os.write(into, str([there._listener.fileno(), *(one.socket.fileno() for _, one in link._idle)]).encode())
+        os.write(into, str([there._door.listener.fileno(), *(one.socket.fileno() for _, one in link._idle)]).encode())
         os._exit(0)
     os.close(into)
     os.waitpid(child, 0)
     with os.fdopen(out) as told:
         assert told.read() == "[-1, -1]"
     assert read(link, array_id) == data  # the parent's is as it was
-    assert len(there._channels) == 1
+    assert len(there._door._inside) == 1

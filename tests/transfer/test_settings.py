@@ -78,7 +78,7 @@ def test_tls(start_server: Callable[..., Server], files: Files, tmp_path: Path) 
     link = link_to(there, tls=ours)
     for _ in range(2):
         assert read(link, array_id, 0, len(data)) == data
-    assert len(there._channels) == 2  # what is there is used again
+    assert len(there._door._inside) == 2  # what is there is used again
     for stranger in (theirs, None):
         with pytest.raises(Lost):
             read(link_to(there, tls=stranger), array_id)
