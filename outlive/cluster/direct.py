@@ -60,7 +60,7 @@ def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, siz
     try:
         link.read(array_id, 0, size, target, epoch=epoch, copies=True)
         if small is not None:
-            draft = _written(shelf, *small, mode)
+            draft = written(shelf, *small, mode)
         else:
             assert draft is not None
             draft.verify()
@@ -73,7 +73,7 @@ def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, siz
     return draft
 
 
-def _written(shelf: Shelf, info: ArrayInfo, data: bytearray, mode: int) -> Draft:
+def written(shelf: Shelf, info: ArrayInfo, data: bytes | bytearray, mode: int) -> Draft:
     """A complete draft of a small array. It is verified before it is written, which takes a third of the time."""
     if is_whole(info, data) and (made := Draft.write_small(shelf, [(info, [data])], mode)):
         return made[0]
@@ -99,9 +99,9 @@ class Rows(NamedTuple):
         return True
 
 
-def each(link: Link, array_ids: Sequence[str]) -> Iterator[Sent | None]:
+def each(link: Link, array_ids: Sequence[str], epoch: int = 0) -> Iterator[Sent | None]:
     """Small arrays in this order; None for an array that is not there. Raises Lost."""
-    for sent in link.read_each(array_ids, copies=True):
+    for sent in link.read_each(array_ids, epoch=epoch, copies=True):
         if sent is None:
             yield None
         else:

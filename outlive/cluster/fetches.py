@@ -88,29 +88,35 @@ class Fetches:
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
         for parcel in receive_small(self._source(node, step=self.chunk_size() // 4), array_ids):
-            drafts = drafts_of(self._shelf, parcel)
-            try:
-                self._join_scopes([draft.info for draft in drafts], node)
-                # The catalog knows of the copies before anyone can read them: see `_seal`.
-                infos = [draft.info for draft in drafts]
-                epochs = self._join_many(infos, node, self._shelf.ledger.epoch, kept=False)
-                sealed = []
-                for draft, epoch in zip(drafts, epochs, strict=True):
-                    with contextlib.suppress(StaleEpoch):  # listed anew since: the array is copied alone, later
-                        if epoch and (draft.info.key is not None or epoch == began):  # see `_see_that_it_is_there`
-                            draft.listed_in = epoch
-                            self._shelf.seal_copy(draft)
-                            sealed.append(draft.info)
-                with contextlib.suppress(Unreachable):  # it has died, say: then they are not touched there either
-                    self._live_longer(sealed, node)
-            finally:
-                unsealed = [draft for draft in drafts if not draft.settled]
-                for draft in unsealed:
-                    draft.discard()
-            if unsealed:
-                unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
-                self._ask("ended", unkeyed, self._node)
-            self._keep_many(sealed, node)
+            self._keep_many(self.take_in_many(drafts_of(self._shelf, parcel), node, began), node)
+
+    def take_in_many(self, drafts: list[Draft], node: str, began: int) -> list[ArrayInfo]:
+        """`take_in` for many copies, of which the catalog is told in one call; those that are sealed now.
+
+        Others are copied alone, later, if they are there still: nothing of them stays.
+        """
+        try:
+            self._join_scopes([draft.info for draft in drafts], node)
+            # The catalog knows of the copies before anyone can read them: see `_seal`.
+            infos = [draft.info for draft in drafts]
+            epochs = self._join_many(infos, node, self._shelf.ledger.epoch, kept=False)
+            sealed = []
+            for draft, epoch in zip(drafts, epochs, strict=True):
+                with contextlib.suppress(StaleEpoch):  # listed anew since
+                    if epoch and (draft.info.key is not None or epoch == began):  # see `_see_that_it_is_there`
+                        draft.listed_in = epoch
+                        self._shelf.seal_copy(draft)
+                        sealed.append(draft.info)
+            with contextlib.suppress(Unreachable):  # it has died, say: then they are not touched there either
+                self._live_longer(sealed, node)
+        finally:
+            unsealed = [draft for draft in drafts if not draft.settled]
+            for draft in unsealed:
+                draft.discard()
+        if unsealed:
+            unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
+            self._ask("ended", unkeyed, self._node)
+        return sealed
 
     def _live_longer(self, infos: list[ArrayInfo], node: str) -> None:
         """Let copies live as long as the arrays: they may have been touched before the catalog knew of the copies.

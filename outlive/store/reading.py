@@ -14,6 +14,7 @@ a handle ------------------> the same                     --> Here, or ArrayNotF
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from outlive import progress
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.tally import MISSED
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
+from outlive.cluster.own_copies import SMALL
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store.elsewhere import fetch, locate, rows
 from outlive.store.gone import lost, missing, segment_gone
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+_TOGETHER, _TOGETHER_BYTES = 256, 16 << 20  # arrays of other nodes that are copied together, and their bytes
 MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
 
 
@@ -127,7 +130,10 @@ def _settle(
     for _ in range(MOST_LOOKS):
         with answer(session, store, keys, held=held) as found:
             values: list[Any] = []
-            for one in found:
+            copied = 0
+            for number, one in enumerate(found):
+                if number == copied:
+                    copied = _copy_together(session, found, number)
                 outcome: Here | Gone | Moved = Gone() if one is None else look(session, one)
                 if one is not None and isinstance(outcome, Gone):
                     outcome = _why(session, one)
@@ -140,6 +146,25 @@ def _settle(
                 return values
         held = True
     raise changes_too_often(keys)
+
+
+def _copy_together(session: Session, found: list[Found | None], begin: int) -> int:
+    """Copy the next small arrays of other nodes here, those of each node together; where the rest of `found` begins.
+
+    They are so few that all of them find room, as a rule. Those that are not copied here are looked for one by one.
+    """
+    end, size, wanted = begin, 0, defaultdict[tuple[str, int], list[ArrayInfo]](list)
+    while end < len(found) and end < begin + _TOGETHER and size < _TOGETHER_BYTES:
+        one, end = found[end], end + 1
+        if one is None or one.info.size > SMALL or one.doomed or one.lost_at or not one.nodes:
+            continue
+        if session.node not in one.nodes and not session.shelf.has(one.info.id):
+            wanted[one.nodes[0], one.epoch].append(one.info)
+            size += one.info.size
+    if session.own_copies is not None:
+        for (node, epoch), infos in wanted.items():
+            session.shelf.tally.add(MISSED, session.own_copies.make_many(infos, node, epoch))
+    return end
 
 
 def changes_too_often(keys: list[str]) -> StoreUnavailable:
