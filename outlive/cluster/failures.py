@@ -16,7 +16,7 @@ from outlive.arrays.clock import uptime
 from outlive.arrays.layout import FOLDER_MODE
 
 _LONGEST = 3600 * 10**9  # nanoseconds: a longer pause was written by somebody else, or before the machine started
-_FORGOTTEN = 3600 * 10**9  # nanoseconds until a failure is forgotten that nobody found again
+_FORGOTTEN = 600 * 10**9  # nanoseconds, after its pause, until a failure is forgotten that nobody found again
 _MOST_TEXT = 300  # characters
 
 

@@ -29,7 +29,7 @@ _PATIENCE = 3.0  # seconds for a keeper to say where its server is
 _SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a link is tried again; see `_until_again`
 _WORKS = 60.0  # seconds: a link that fails later than this has worked for long
 _TRY = 15.0  # seconds that a try may take, during which no other process tries
-_FORGOTTEN = 3600.0  # seconds until a failure is forgotten that nobody asked about again
+_FORGOTTEN = 600.0  # seconds, after its pause, until a failure is forgotten that nobody found again
 _log = logging.getLogger(__name__)
 
 
@@ -141,6 +141,7 @@ class Links:
     def through_ray(self) -> tuple[tuple[str, str], ...]:
         """The nodes from which arrays come through Ray to some process here, and why."""
         with self._mutex.now:
+            self._forget_old()
             own = {node: way.why for node, way in list(self._ways.items()) if way.link is None and way.noted is None}
         noted = {} if self._failures is None else self._failures.all()
         return tuple(sorted({**{node: failure.why for node, failure in noted.items()}, **own}.items()))
