@@ -20,7 +20,9 @@ from outlive.arrays import disk as disks
 from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
+from outlive.arrays.layout import LEDGER
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.lock import try_lock
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.staging import orphans
@@ -285,6 +287,25 @@ def test_drafts_of_the_dead_wait_if_another_catalog_comes(shelf: Shelf) -> None:
     assert list(clear_orphans(shelf, listed)) == []
     assert [finding.problem for finding in clear_orphans(shelf, set)] == ["unfinished"]
     assert [info.key for info in shelf.scan()] == ["a"]
+
+
+def test_no_catalog_comes_while_a_dead_writers_draft_is_discarded(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would list the draft, and believe that the shelf has it."""
+    came = []
+    delete_draft = Shelf.delete_draft
+
+    def come_in_between(own: Shelf, path: str) -> bool:
+        with open(f"{shelf.path}/{LEDGER}", "rb") as file:
+            came.append(try_lock(file.fileno()))  # as another process that raises the epoch has to
+        return delete_draft(own, path)
+
+    with forked(lambda: Writer(Shelf(shelf.path)).draft_of(np.arange(6), key="a")):
+        pass
+    monkeypatch.setattr(Shelf, "delete_draft", come_in_between)
+    assert [finding.problem for finding in clear_orphans(shelf)] == ["abandoned"]
+    assert came == [False]
 
 
 def test_what_others_put_among_drafts_holds_up_nothing(shelf: Shelf) -> None:

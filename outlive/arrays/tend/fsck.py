@@ -47,9 +47,8 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 shelf.delete_draft(path)  # left if it is incomplete, and the array has come to the shelf as well
                 yield Defect("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
-                if shelf.ledger.epoch != epoch:
+                if not _discard(shelf, path, name, epoch):
                     break  # another catalog has come, and may have listed it: it is asked in the next round
-                _discard(shelf, path, name)
                 yield Defect("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(path)
@@ -63,17 +62,21 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
     batches.recount(shelf)
 
 
-def _discard(shelf: Shelf, path: str, name: str) -> None:
+def _discard(shelf: Shelf, path: str, name: str, epoch: int) -> bool:
     """Remove a dead writer's draft, and record that it was never put: the writer's call may still reach the catalog.
 
-    Only a complete draft can be listed.
+    Only a complete draft can be listed. False if the epoch is over. A catalog that comes meanwhile waits for the lock.
     """
-    # the draft is not complete, or the disk is full: see `store.commit`
-    with contextlib.suppress(OSError, CorruptArray):
-        info = read_info_at(path, name)
-        if info.key is not None and not is_copy(path):
-            shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
-    shelf.delete_draft(path)
+    with shelf.ledger.locked():
+        if shelf.ledger.epoch != epoch:
+            return False
+        # the draft is not complete, or the disk is full: see `store.commit`
+        with contextlib.suppress(OSError, CorruptArray):
+            info = read_info_at(path, name)
+            if info.key is not None and not is_copy(path):
+                shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
+        shelf.delete_draft(path)
+        return True
 
 
 def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
