@@ -29,6 +29,7 @@ def is_of_handler(error: BaseException) -> bool:
 
 
 _CGROUPS = "/sys/fs/cgroup"
+_OWN = "/proc/self/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 
 
@@ -57,16 +58,33 @@ def cgroups(controller: str) -> Iterator[tuple[str, int]]:
     """
     yield _CGROUPS, 2
     yield f"{_CGROUPS}/{controller}", 1
-    try:
-        with open("/proc/self/cgroup", errors="replace") as file:
-            lines = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return
-    for number, controllers, own in (line for line in lines if len(line) == 3):
+    for number, controllers, own in _memberships():
         folder = own.rstrip("/")
-        while folder and (number == "0" or controller in controllers.split(",")):
+        while folder and _limits(number, controllers, controller):
             yield (f"{_CGROUPS}{folder}", 2) if number == "0" else (f"{_CGROUPS}/{controller}{folder}", 1)
             folder = folder.rpartition("/")[0]
+
+
+def own_cgroup(controller: str = "memory") -> str:
+    """This process's cgroup that may limit `controller`: of version 1 if that has it, else of 2; empty if unknown."""
+    found = {
+        number == "0": own for number, controllers, own in _memberships() if _limits(number, controllers, controller)
+    }
+    return found.get(False, found.get(True, ""))
+
+
+def _limits(number: str, controllers: str, controller: str) -> bool:
+    return number == "0" or controller in controllers.split(",")
+
+
+def _memberships() -> list[list[str]]:
+    """The lines of /proc/self/cgroup: number, controllers, and the cgroup, whose name may have colons."""
+    try:
+        with open(_OWN, errors="replace") as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return []
+    return [line for line in lines if len(line) == 3]
 
 
 def default_spill_folder(root: str) -> str | None:

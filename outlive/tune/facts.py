@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from outlive.arrays.cores import usable
 from outlive.arrays.huge import kernel_setting
-from outlive.arrays.limits import memory_limit
+from outlive.arrays.limits import memory_limit, own_cgroup
 from outlive.arrays.root import default_root
 from outlive.tune.mount import Mount, huge_page, mount_of
 
@@ -24,7 +24,7 @@ class Facts(NamedTuple):
     maps: int | None  # the most maps that a process may have; None: unknown
     memory: int  # the memory that processes may use, by the machine or by a cgroup
     cores: float = 0.0  # that this process may use, by its affinity or by the quota of a cgroup; 0: not known
-    cgroup: str = ""  # this process's, as /proc/self/cgroup has it; empty: it says none
+    cgroup: str = ""  # see `limits.own_cgroup`
 
 
 def look() -> Facts:
@@ -32,16 +32,7 @@ def look() -> Facts:
     root = default_root()[0]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     mount, pages = mount_of(root), huge_page()
-    return Facts(root, mount, kernel_setting(), pages, hard, _maps(), memory_limit(), usable(), _cgroup())
-
-
-def _cgroup() -> str:
-    """The cgroup of version 2, or the first of version 1."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return ""
-    return min(lines, default="").rpartition(":")[2]
+    return Facts(root, mount, kernel_setting(), pages, hard, _maps(), memory_limit(), usable(), own_cgroup())
 
 
 def _maps() -> int | None:

@@ -18,6 +18,7 @@ from outlive.arrays.limits import (
     is_in_memory,
     memory_limit,
 )
+from outlive.tune import facts
 
 PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -49,6 +50,21 @@ def test_the_least_limit_of_all_above_counts(tmp_path: Path, monkeypatch: pytest
     (tmp_path / own.strip("/")).mkdir(parents=True, exist_ok=True)
     (tmp_path / own.strip("/") / "memory.max").write_text("4096000")
     assert memory_limit() == 4096000
+
+
+@pytest.mark.parametrize(
+    ("lines", "own"),
+    [
+        ("9:name=systemd:/init\n4:cpu,memory:/jobs/a:b\n1:cpuset:/\n0::/\n", "/jobs/a:b"),
+        ("1:name=systemd:/init\n0::/user.slice/a:b\n", "/user.slice/a:b"),
+        ("1:name=systemd:/init\n", ""),
+        ("", ""),
+    ],
+)
+def test_own_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, own: str) -> None:
+    (tmp_path / "cgroup").write_text(lines)
+    monkeypatch.setattr(limits, "_OWN", str(tmp_path / "cgroup"))
+    assert facts.look().cgroup == own
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no memory file system known")
