@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from outlive.doctor.model import Evidence, Symptom
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.node_workers import LiveNode
 from outlive.tune import facts
-from outlive.tune.advice import advice
+from outlive.tune.advice import Advice, advice
 from outlive.units import count, format_size
 
 SHM = "/dev/shm"
@@ -21,6 +20,7 @@ DOCKER = 64 << 20
 _PATIENCE = 20.0  # seconds for a node to run the probe
 _PAGES = 16 << 20  # bytes: a store that is larger than the free room by less than this is no finding
 _SERVICES = "Ray: python/ray/_private/services.py, determine_plasma_store_config"
+_gains: dict[str, dict[str, float]] = {}  # by the folder of a mount
 _SIGBUS = "https://github.com/ray-project/ray/issues/14182, https://github.com/ray-project/ray/issues/5543"
 
 
@@ -70,19 +70,20 @@ def page_note(*, measured: bool = False) -> str | None:
         return None
     if not measured:
         return f"{small.what}; `outlive tune`, and --exact, measure what huge pages bring here"
-    return f"{small.what}; {_gain()}. `outlive tune` says how to get them"
+    return f"{small.what}; {_gain(seen, found)}. `outlive tune` says how to get them"
 
 
-@functools.cache  # `doctor --watch` looks many times
-def _gain() -> str:
-    """The gain of huge pages on this machine, measured now."""
+def _gain(seen: facts.Facts, found: list[Advice]) -> str:
+    """The gain of huge pages on this machine. It is measured until it is known: `doctor --watch` looks many times."""
     from outlive.tune.compare import compare  # here: it loads NumPy, which a look without it does not need
 
-    seen = facts.look()
-    now, huge, refused = compare(seen, advice(seen))
-    if now is None or huge is None:
-        return f"what huge pages bring was not measured: {refused}"
-    times = huge.times(now)
+    folder = seen.mount.folder
+    if folder not in _gains:
+        now, huge, refused = compare(seen, found)
+        if now is None or huge is None:
+            return f"what huge pages bring was not measured: {refused}"
+        _gains[folder] = huge.times(now)
+    times = _gains[folder]
     return (
         f"measured here with huge pages: a put into new memory is {times['put']:.1f} times as fast, a first read "
         f"{times['first_read']:.1f} times"
