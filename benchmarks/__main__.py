@@ -11,10 +11,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks import machine, pages, report
+from benchmarks import draw, page_size, pages, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
 from benchmarks.rows import (
@@ -72,7 +73,10 @@ PAGED = {
         put,
         values,
         memory,
+        spilled,
         zarr,
+        data,
+        save,
         sizes,
         workers,
         long,
@@ -93,9 +97,12 @@ def main() -> int:
         for name, about in ABOUT.items():
             console.print(f"{name:11} {about}", highlight=False)
         return 0
+    plan = planned(arguments.only or list(ABOUT), arguments.pages or (HERE if arguments.quick else BOTH))
+    if plan.said:
+        console.print(plan.said, highlight=False, soft_wrap=True)
     lines: list[Line] = []
-    failed = 0
-    for name, (seconds, found) in measure(arguments.only or list(ABOUT), arguments.pages, quick=arguments.quick):
+    failed = int(plan.failed)
+    for name, (seconds, found) in measure(plan, quick=arguments.quick):
         console.print(f"[dim]{name}: {'failed, ' if found is None else ''}{seconds:.0f} s[/dim]", highlight=False)
         lines += found or []
         failed += found is None
@@ -105,28 +112,44 @@ def main() -> int:
         path = arguments.output or report.new_path(form="quick" if arguments.quick else "")
         report.save(lines, path, quick=arguments.quick)
         console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
-        drawn = (
-            report.draw(lines, path.with_suffix(".png")),
-            report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
-            report.draw_align(lines, path.with_name(f"{path.stem}-align.png")),
-            report.draw_world(lines, path.with_name(f"{path.stem}-world.png")),
-            report.draw_sizes(lines, path.with_name(f"{path.stem}-sizes.png")),
-            report.draw_remote(lines, path.with_name(f"{path.stem}-remote.png")),
-        )
-        for curve in filter(None, drawn):
+        for curve in draw.curves(path):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
-    return 1 if failed else 0
+    return 1 if failed or not lines else 0
 
 
-def measure(names: list[str], sizes: str, *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
-    """The lines of each row, None if it failed, and the seconds that it took."""
+class Plan(NamedTuple):
+    """Which rows are measured where, and what is to be said of that."""
+
+    here: list[str]
+    private: list[str]  # on a private mount with large pages
+    said: str = ""
+    failed: bool = False
+
+
+def planned(names: list[str], sizes: str) -> Plan:
+    """Rows of large arrays are measured on a private mount too, if there can be one and it makes a difference."""
     paged = [name for name in names if name in PAGED]
-    if sizes != LARGE:
-        yield from _measure(names, quick=quick)
-    if sizes != HERE and paged:
-        found = pages.measure(paged, quick=quick)
+    here = [] if sizes == LARGE else names
+    if sizes == HERE:
+        return Plan(here, [])
+    if not paged:
+        said = "none of these rows is measured with pages of both sizes"
+        return Plan(here, [], said, failed=True) if sizes == LARGE else Plan(here, [])
+    if page_size.pages() == page_size.LARGE:
+        said = f"shared memory has pages of {page_size.LARGE} here, so each row is measured once"
+        return Plan(here or paged, [], said)
+    if why := pages.refused():
+        return Plan(here, [], f"rows with pages of {page_size.LARGE} are left out: {why}", failed=sizes == LARGE)
+    return Plan(here, paged)
+
+
+def measure(plan: Plan, *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
+    """The lines of each row, None if it failed, and the seconds that it took."""
+    yield from _measure(plan.here, quick=quick)
+    if plan.private:
+        found = pages.measure(plan.private, quick=quick)
         for _ in range(2):  # the lines, then whether a row failed
-            yield f"pages of {machine.LARGE}", _timed(lambda: next(found, []))
+            yield f"pages of {page_size.LARGE}", _timed(lambda: next(found, []))
 
 
 def _measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
@@ -159,22 +182,26 @@ def _timed(run: Callable[[], list[Line]]) -> tuple[float, list[Line] | None]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=ABOUT, help="these rows; see --list")
-    parser.add_argument("--quick", action="store_true", help="few repetitions on one cluster: to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions on one cluster: to see that it works, in QUICKTIME"
+    )
     parser.add_argument(
         "--pages",
         choices=(BOTH, HERE, LARGE),
-        default=BOTH,
-        help="of shared memory: as /dev/shm has them here; of 2 MiB, on a private mount (needs root or user"
-        " namespaces); or rows of large arrays with both (the default)",
+        help="of shared memory: as /dev/shm has them here (the default with --quick); of 2 MiB, on a private mount"
+        " (needs root or user namespaces); or rows of large arrays with both (the default, as far as it can be done)",
     )
     parser.add_argument("--list", action="store_true", help="what the rows are")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the JSON there; rows of an existing file that are not measured now stay",
+        help="write the JSON there; lines of an existing file stay if that row is not measured now, with those pages",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.output and (reason := report.unfit(arguments.output, quick=arguments.quick)):
+        parser.error(reason)
+    return arguments
 
 
 if __name__ == "__main__":

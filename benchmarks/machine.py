@@ -13,10 +13,6 @@ from typing import Any
 
 import psutil
 
-from outlive.arrays.huge import kernel_setting
-from outlive.tune.mount import mount_of
-
-SMALL, LARGE = "4 KiB", "2 MiB"  # pages of memory
 _QUIET, _PATIENCE = 10.0, 30.0  # percent of all cores, and seconds
 
 
@@ -61,12 +57,6 @@ def nickname() -> str:
     """Names a machine by what it is and not by whose it is, for the file of results."""
     cpu = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"\(\w+\)|\bcpu\b|\bprocessor\b", "", _cpu_model().lower()))[:4])
     return f"{cpu}-{os.cpu_count()}cores-{round(psutil.virtual_memory().total / 2**30)}gib"
-
-
-def pages() -> str:
-    """The size of the pages that large files in /dev/shm get."""
-    large = mount_of("/dev/shm").huge in ("within_size", "always") or kernel_setting() == "force"
-    return LARGE if large else SMALL
 
 
 def _version(name: str) -> str:

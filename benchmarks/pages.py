@@ -1,28 +1,36 @@
 """The rows whose memory is shared, measured once more where shared memory has pages of 2 MiB.
 
 A child process mounts a tmpfs with huge pages over /dev/shm, in a namespace of its own. Ray's object store and the
-shelf of outlive are on that mount then. No other process sees it.
+shelf of outlive are on that mount then. No other process sees it. The child ends when its parent does, and the mount
+with the last of its processes.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
-from benchmarks import machine
-from benchmarks.line import Line
+import psutil
 
-FOLDER = "/dev/shm"
+from benchmarks.cluster import GIB
+from benchmarks.line import Line
+from benchmarks.page_size import FOLDER, LARGE
+from outlive.arrays.limits import memory_limit
+
 SETTING = "within_size"  # huge pages for files that are large enough: what `outlive tune` advises
+_NEEDED = 10 * GIB  # Ray's arena, a shelf's budget, and some room: what the largest of these rows may take
 _ROW = re.compile(r"[\w-]+: .*\d+ s\n")
 _SCRIPT = 'mount -t tmpfs -o "$1" outlive-bench "$2" && shift 2 && exec "$@"'
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PATIENCE = 60.0  # seconds, for a child that only looks
 
 
 def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
@@ -33,25 +41,59 @@ def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
     RuntimeError
         A row failed, or this process may not mount. The other rows' lines came before.
     """
-    own = ["unshare", "--mount", "--propagation", "private"]
-    if os.geteuid() != 0:
-        own += ["--user", "--map-root-user"]
-    options = f"mode=1777,size={os.statvfs(FOLDER).f_blocks * os.statvfs(FOLDER).f_frsize},huge={SETTING}"
     with tempfile.TemporaryDirectory(prefix="outlive-bench-") as folder:
         path = Path(folder, "lines.json")
-        command = [sys.executable, "-m", "benchmarks", "--pages", "here", "--output", str(path), "--only", *names]
-        command += ["--quick"] if quick else []
-        whole = [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command]
+        rows = ["--pages", "here", "--output", str(path), "--only", *names, *(["--quick"] if quick else [])]
+        whole = on_private_mount([sys.executable, "-m", "benchmarks.pages", str(os.getpid()), *rows])
         with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as child:
             assert child.stdout is not None
             try:
                 for said in filter(_ROW.fullmatch, child.stdout):  # which row was measured; the table comes later
-                    print(f"{machine.LARGE} pages: {said}", end="", flush=True)
+                    print(f"{LARGE} pages: {said}", end="", flush=True)
             except BaseException:
                 child.terminate()
                 raise
         lines = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.exists() else []
-    known = {field.name for field in fields(Line)}
-    yield [Line(**{name: value for name, value in line.items() if name in known}) for line in lines]
+    yield [Line.from_json(line) for line in lines]
     if child.returncode != 0:
-        raise RuntimeError(f"not every row could be measured with pages of {machine.LARGE} (exit {child.returncode})")
+        raise RuntimeError(f"not every row could be measured with pages of {LARGE} (exit {child.returncode})")
+
+
+def refused() -> str | None:
+    """Why there is no private mount with large pages for this process; None if there is."""
+    command = on_private_mount([sys.executable, "-m", "benchmarks.page_size"])
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=Path(__file__).parents[1]
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip() and "dmesg(1)" not in line]
+        return lines[-1].strip() if lines else f"exit {done.returncode}"
+    found = done.stdout.strip()
+    return None if found == LARGE else f"files of a private mount with huge={SETTING} have pages of {found} here"
+
+
+def on_private_mount(command: list[str]) -> list[str]:
+    """The command that runs another where a tmpfs with huge pages, which nobody else sees, covers `FOLDER`."""
+    own = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        own += ["--user", "--map-root-user"]
+    size = min(_NEEDED, psutil.virtual_memory().available // 2, memory_limit() // 2)
+    options = f"mode=1777,size={size},huge={SETTING}"
+    return [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command]
+
+
+def end_with(parent: int) -> None:
+    """Have this process terminated when its parent ends, however that does: a row goes on for minutes."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before
+        sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    end_with(int(sys.argv.pop(1)))
+    from benchmarks.__main__ import main
+
+    sys.exit(main())

@@ -1,7 +1,8 @@
 """`python -m benchmarks.peers`: put, get and get + sum of 1 KiB and 64 MiB, in outlive, Ray and other array stores.
 
-One process; all take turns; medians. A get makes an array of what is stored and no more; `get + sum` reads all of it. A
-peer that is not installed (benchmarks/README.md tells how) is left out, and said so.
+One process; all take turns; medians. A get makes an array of what is stored and no more; `get + sum` reads all of it.
+Both are the first read of an array. A peer that is not installed (benchmarks/README.md tells how) is left out, and said
+so.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks import machine, report
 from benchmarks.cluster import GIB, KIB, MIB, cluster
 
 T = TypeVar("T")
+_HOW = "*get* and *get + sum* each read an array of their own for the first time."
 SIZES = {"1 KiB": (KIB, 300), "64 MiB": (64 * MIB, 12)}  # bytes, and how many operations
 
 
@@ -56,7 +58,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     _show(samples, console)
     path = report.new_path("peers")
-    result = {**machine.facts(), "measured_at": measured_at, "state": "warm", "seconds": samples}
+    result = {**machine.facts(), "measured_at": measured_at, "state": "warm", "reads": _HOW, "seconds": samples}
     path.write_text(json.dumps(result) + "\n", encoding="utf-8")
     console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
     return 0
@@ -73,28 +75,31 @@ def _started(make: Any, stack: contextlib.ExitStack, store: Any, folder: str, co
 
 def _measure(peers: list[Peer], nbytes: int, count: int) -> dict[str, dict[str, list[float]]]:
     array = np.random.default_rng(5).random(nbytes // 8)
-    seconds: dict[str, dict[str, list[float]]] = {peer.name: {"put": [], "get": [], "get + sum": []} for peer in peers}
+    seconds: dict[str, dict[str, list[float]]] = {peer.name: {} for peer in peers}
     total = array.sum()
     for number in range(count + 2):
         order = peers if number % 2 else peers[::-1]
         for peer in order:
-            key, took = f"k{number}", {}
-            begin = time.perf_counter()
-            peer.put(key, array)
-            took["put"] = time.perf_counter() - begin
-            begin = time.perf_counter()
-            found = peer.get(key)
-            took["get"] = time.perf_counter() - begin
-            del found
-            begin = time.perf_counter()
-            result = peer.get(key).sum()
-            took["get + sum"] = time.perf_counter() - begin
-            assert result == total, f"{peer.name} gave other bytes than were put"
-            peer.delete(key)
-            if number >= 2:  # the first ones warm up
-                for what, value in took.items():
-                    seconds[peer.name][what].append(value)
+            for name, read in _READS.items():  # each is the first read of an array of its own
+                key = f"{name}{number}"
+                put, _ = _timed(lambda: peer.put(key, array))  # noqa: B023
+                reading, found = _timed(lambda: read(peer.get(key)))  # noqa: B023
+                assert found.sum() == total, f"{peer.name} gave other bytes than were put"
+                del found
+                peer.delete(key)
+                if number >= 2:  # the first ones warm up
+                    seconds[peer.name].setdefault("put", []).append(put)
+                    seconds[peer.name].setdefault(name, []).append(reading)
     return seconds
+
+
+_READS: dict[str, Callable[[Any], Any]] = {"get": lambda found: found, "get + sum": lambda found: found.sum()}
+
+
+def _timed(do: Callable[[], T]) -> tuple[float, T]:
+    begin = time.perf_counter()
+    result = do()
+    return time.perf_counter() - begin, result
 
 
 def _show(samples: dict[str, dict[str, dict[str, list[float]]]], console: Console) -> None:
@@ -103,7 +108,7 @@ def _show(samples: dict[str, dict[str, dict[str, list[float]]]], console: Consol
     for column in ("", *names):
         table.add_column(column, justify="right" if column else "left")
     for size, by_peer in samples.items():
-        for what in ("put", "get", "get + sum"):
+        for what in ("put", *_READS):
             medians = (statistics.median(by_peer[name][what]) for name in names)
             table.add_row(f"{what}, {size}", *(report.number(median, "s") for median in medians))
     console.print(table)

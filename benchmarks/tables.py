@@ -18,20 +18,23 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.line import times_as_fast
+from benchmarks.names import BARE_CALL, WORST_SOURCE
+from benchmarks.page_size import LARGE, SMALL
 from benchmarks.report import RESULTS, number
 
 PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md", "docs/howto/guard.md")]
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
-_PLAIN = "plain put"  # which is no other way to do the same
+_PLAIN, _FASTEST = "plain put", "fastest"  # which are no other ways to do the same
 _NOTHING_ASKED = ("speed", "checksums")  # tables without that column
-_BARE = "a bare call of the catalog: whether a key exists"
 _SUMS = "the sums of 64 arrays of 16 MiB"
 _SAVED = "save 16 arrays of 16 MiB to a server of S3 on this machine"
 PICTURES = {"sizes": "put-and-read", "remote": "remote-read", "align": "alignment"}  # in docs/figures/, by row
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
+_READ_TWICE = "*get* is the first read of an array, *get + sum* the second."  # as earlier runs did
+_AS_OF_OLD = re.compile(r"([\d.]+)x faster( than)?")  # as earlier runs put it
 _TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -46,7 +49,9 @@ class Row:
     what: str
     state: str = ""
     beside: str = "Ray"  # what the other column of the results is; "" if it is not for this table
-    pages: str = machine.SMALL  # of shared memory
+    pages: str = SMALL  # of shared memory; "" for any
+    note: bool = False  # what the line's note says is shown, with what was asked
+    awaited: bool = False  # no run has measured it yet, perhaps
 
 
 _PUT = "put 256 MiB, long-lived process"
@@ -57,7 +62,7 @@ TABLES = {
     "speed": (
         Row("put 1 KiB", "put", "put without a key, 1 KiB"),
         Row("put 256 MiB", "long", _PUT),
-        Row("put 256 MiB, where shared memory has pages of 2 MiB", "long", _PUT, pages=machine.LARGE),
+        Row("put 256 MiB, where shared memory has pages of 2 MiB", "long", _PUT, pages=LARGE),
         Row("put 256 MiB, both stores new", "workers", _FRESH, "cold"),
         Row("get 256 MiB that another process put", "get", _BY_ANOTHER),
         Row("get a view that this process has", "live", "handle.get() of a live view"),
@@ -68,9 +73,11 @@ TABLES = {
         Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", _PLAIN),
         Row("zarr: write a chunk of 1 MiB", "zarr", "write a chunk of 1 MiB, beside zarr's Local", "", "LocalStore"),
     ),
-    "pages": tuple(
-        replace(row, pages=machine.LARGE)
-        for row in (
+    "pages": (
+        Row("put 128 MiB into new memory of such pages, beside pages of 4 KiB", "huge", "put 128 MiB", "cold",
+            SMALL, pages=""),
+        Row("first `get` and sum of it", "huge", "get and sum 128 MiB", "cold", SMALL, pages=""),
+        *(replace(row, pages=LARGE) for row in (
             *(Row(f"{what} {label}", "sizes", f"{what}, {label}")
               for label in ("1 KiB", "1 MiB", "256 MiB", "1 GiB") for what in ("put", "get and sum")),
             Row("put 256 MiB beside a plain memcpy", "long", f"{_PUT}, against memcpy", "", "memcpy"),
@@ -84,7 +91,7 @@ TABLES = {
             Row("the same into new memory", "remote", "256 MiB by sendfile", "cold"),
             Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2)", "", _PLAIN),
             Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
-        )
+        )),
     ),
     "local": (
         Row("put 1 KiB without a key", "put", "put without a key, 1 KiB"),
@@ -102,8 +109,8 @@ TABLES = {
         Row("put with a key, 1 KiB, beside an empty actor call", "named", "store.put(array, key), 1 KiB", "", "a call"),
         Row("`put_many` of 100,000 arrays of 1 KiB", "many", "put_many of 10^5", "", ""),
         Row("`keys(prefix=)`, half of 100,000", "many", "keys(prefix=) of 10^5", "", ""),
-        Row("put 128 MiB into new memory of large pages, beside small pages", "huge", "put 128 MiB", "cold", "4 KiB"),
-        Row("first `get` and sum of it", "huge", "get and sum 128 MiB", "cold", "4 KiB"),
+        Row("put 256 MiB from the slowest of 64 sources, beside the fastest", "align", WORST_SOURCE, "", _FASTEST,
+            note=True, awaited=True),
         Row("both actors killed, until 100,000 arrays are there again", "many", f"{_KILLED} 10^5 is right", "", ""),
     ),
     "nodes": (
@@ -120,7 +127,7 @@ TABLES = {
         Row("10,000 arrays with `replicas=2`, one of 8 nodes killed: from Ray's word of it until all are on two",
             "nodes-lost", f"{_LOST}: from then on"),
         Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
-        Row("a bare call of the catalog, by its port", "calls", f"{_BARE}, beside Ray", "", "through Ray"),
+        Row("a bare call of the catalog, by its port", "calls", f"{BARE_CALL}, beside Ray", "", "through Ray"),
         Row("put with a key, 1 KiB, of three nodes", "calls", "store.put(array, key), 1 KiB, by port", "", ""),
         Row("keyed puts a second, by 8 processes on three nodes", "calls",
             "keyed puts a second, 8 processes on 3 raylets, by port", "", ""),
@@ -191,11 +198,14 @@ def table(name: str) -> str:
         head = ["what", "guard", "for comparison", "note", "run"]
     text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in TABLES[name]:
-        file, machine, line = _latest(row, lines)
+        if (found := _latest(row, lines)) is None:
+            text.append(f"| {row.shown} | not measured yet |{' |' * (len(head) - 2)}")
+            continue
+        file, machine, line = found
         source = f"`{file}` on {machine['cpu']}"
         if source not in sources:
             sources.append(source)
-        cells = [*_cells(row, line), *([_asked(line)] if asked else [])]
+        cells = [*_cells(row, line), *([_asked(row, line)] if asked else [])]
         if not compared:
             cells = [*cells[:2], line.get("note", "")]
         text.append(f"| {row.shown} | {' | '.join(cells)} | {ascii_lowercase[sources.index(source)]} |")
@@ -228,20 +238,21 @@ def peers_table(file: str, found: dict[str, Any]) -> str:
             medians = {name: statistics.median(by_peer[name][what]) for name in names}
             cells = [number(median, "s") for median in medians.values()]
             text.append(f"| {what} {size} | {' | '.join(cells)} | {min(medians, key=medians.__getitem__)} |")
-    return "\n".join([*text, "", "Measured in:", "", f"- `{file}` on {found['machine']['cpu']}", ""])
+    said = found.get("reads", _READ_TWICE)
+    return "\n".join([*text, "", f"{said} Measured in:", "", f"- `{file}` on {found['machine']['cpu']}", ""])
 
 
 OTHERS: dict[str, Callable[[], str]] = {"problem": problem, "peers": peers}  # tables that are not of rows
 
 
-def _latest(row: Row, lines: list[_Found]) -> _Found:
+def _latest(row: Row, lines: list[_Found]) -> _Found | None:
     of_row = (each for each in lines if each[2]["row"] == row.row and row.state in each[2]["state"])
-    fit = [each for each in of_row if each[2].get("pages", machine.SMALL) == row.pages]
+    fit = [each for each in of_row if row.pages in {"", each[2].get("pages", SMALL)}]
     exact = [each for each in fit if each[2]["what"] == row.what]
     found = exact or [each for each in fit if each[2]["what"].startswith(row.what)]
-    if not found:
+    if not found and not row.awaited:
         raise LookupError(f"no file in {RESULTS} has a line for {row}")
-    return found[0]
+    return found[0] if found else None
 
 
 def _cells(row: Row, line: dict[str, Any]) -> tuple[str, str, str]:
@@ -250,14 +261,17 @@ def _cells(row: Row, line: dict[str, Any]) -> tuple[str, str, str]:
     if other is None or not row.beside:
         return number(mine, line["unit"]), "", ""
     ratio = f"{other / mine:.1f}" if other >= mine else f"{other / mine:.2f}"
-    if float(ratio) < 1 and row.beside != _PLAIN:
+    if float(ratio) < 1 and row.beside not in {_PLAIN, _FASTEST}:
         ratio += f", {row.beside} is faster"
     return number(mine, line["unit"]), f"{row.beside}: {number(other, line['unit'])}", ratio
 
 
-def _asked(line: dict[str, Any]) -> str:
+def _asked(row: Row, line: dict[str, Any]) -> str:
     """What was asked of a line, and whether it was missed."""
-    return f"{line['asked']}{': missed' if line['reached'] is False else ''}"
+    asked = _AS_OF_OLD.sub(lambda old: times_as_fast(float(old[1])) + (" as" if old[2] else ""), line["asked"])
+    missed = ": missed" if line["reached"] is False else ""
+    note = f" ({line['note']})" if row.note else ""
+    return f"{asked}{missed}{note}"
 
 
 def pictures() -> dict[Path, Path]:
@@ -265,7 +279,8 @@ def pictures() -> dict[Path, Path]:
     latest = dict[str, str]()
     for file, _, line in results():
         latest.setdefault(line["row"], file)
-    return {FIGURES / f"{name}.png": RESULTS / f"{Path(latest[row]).stem}-{row}.png" for row, name in PICTURES.items()}
+    drawn = {name: RESULTS / f"{Path(latest[row]).stem}-{row}.png" for row, name in PICTURES.items() if row in latest}
+    return {FIGURES / f"{name}.png": path for name, path in drawn.items()}
 
 
 def written(text: str) -> str:
@@ -278,18 +293,25 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
     check = parser.parse_args().check
     old = [page for page in PAGES if written(page.read_text()) != page.read_text()]
+    drawn = pictures()
+    missing = [picture for picture in drawn.values() if not picture.exists()]
+    for picture in missing:
+        file = RESULTS / f"{picture.stem.rpartition('-')[0]}.json"
+        print(f"{picture} is not there: python -m benchmarks.draw {file} draws it", file=sys.stderr)
     old += [
-        shown for shown, drawn in pictures().items() if not shown.exists() or shown.read_bytes() != drawn.read_bytes()
+        shown
+        for shown, picture in drawn.items()
+        if picture not in missing and (not shown.exists() or shown.read_bytes() != picture.read_bytes())
     ]
     for file in old:
         if check:
             print(f"{file}: its figures are not those of {RESULTS}; run python -m benchmarks.tables", file=sys.stderr)
         elif file.suffix == ".png":
             file.parent.mkdir(exist_ok=True)
-            shutil.copyfile(pictures()[file], file)
+            shutil.copyfile(drawn[file], file)
         else:
             file.write_text(written(file.read_text()))
-    return 1 if check and old else 0
+    return 1 if missing or (check and old) else 0
 
 
 if __name__ == "__main__":

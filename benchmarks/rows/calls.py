@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -17,32 +18,39 @@ import outlive
 from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line, at_most, times_faster
 from benchmarks.machine import quiet
+from benchmarks.names import BARE_CALL
 from benchmarks.several import Raylets, Reader, raylets
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
+from outlive.calls.line import Line as Port
+from outlive.calls.line import NotMade
 
 NAME = "calls"
 ABOUT = "three raylets: put by key, overwrite, keyed puts a second of 8 processes, CPU time a call; by port and by Ray"
 _SETTING = "OUTLIVE_CALLS"
 _PROCESSES, _ROUNDS = 8, 5
-_BARE = "a bare call of the catalog: whether a key exists"
 _STATE = "warm: a few such calls before"
 
 
 def run(quick: bool) -> list[Line]:
-    lines = []
+    lines, bare = list[Line](), Samples()
     for setting in ("port", "ray"):
         before = os.environ.get(_SETTING)
         os.environ[_SETTING] = setting
         try:
             with raylets(3, 100 * MIB, 512 * MIB) as nodes:
                 lines += _lines(nodes, setting, 200 if quick else 1000, 3 if quick else 20)
+                if setting == "port":
+                    bare = _bare(outlive.open(), 5 if quick else 50)
         finally:
             os.environ.pop(_SETTING)
             if before is not None:
                 os.environ[_SETTING] = before
-    by_port, by_ray = (next(line for line in lines if line.what == f"{_BARE}, by {each}") for each in ("port", "ray"))
+    by_port, by_ray = (
+        next(line for line in lines if line.what == f"{BARE_CALL}, by {each}") for each in ("port", "ray")
+    )
     note = f"by port: {by_port.note}; through Ray: {by_ray.note}"
-    return [*lines, Line(NAME, f"{_BARE}, beside Ray", _STATE, by_port.outlive, by_ray.outlive, note=note)]
+    state = "warm: in one cluster, in turn, 20 at a time"
+    return [*lines, Line(NAME, f"{BARE_CALL}, beside Ray", state, bare[OUTLIVE], bare[RAY], note=note)]
 
 
 def _lines(nodes: Raylets, setting: str, count: int, rounds: int) -> list[Line]:
@@ -58,7 +66,7 @@ def _lines(nodes: Raylets, setting: str, count: int, rounds: int) -> list[Line]:
     port = setting == "port"
     lines = [
         Line(NAME, f"store.put(array, key), 1 KiB, {by}", _STATE, put.wall, note=put.note),
-        Line(NAME, f"{_BARE}, {by}", _STATE, find.wall, note=find.note),
+        Line(NAME, f"{BARE_CALL}, {by}", _STATE, find.wall, note=find.note),
         Line(NAME, f"store.put(array, key) over another array, {by}", _STATE, over.wall, note=over.note),
         Line(NAME, f"keyed puts a second, {_PROCESSES} processes on 3 raylets, {by}", _STATE, rates, unit="calls"),
         times_faster(NAME, f"first read of 1 KiB of another node, {by}", _STATE, _reads(store, nodes, rounds), 1.0),
@@ -67,6 +75,23 @@ def _lines(nodes: Raylets, setting: str, count: int, rounds: int) -> list[Line]:
         at_most(lines[0], 300e-6, "under 300 us")
         lines[3].asked, lines[3].reached = "5000 a second", median(rates) >= 5000
     return lines
+
+
+def _bare(store: outlive.Store, rounds: int) -> Samples:
+    """The same call by the port and through Ray, in turn."""
+
+    def call() -> float:
+        begin = time.perf_counter()
+        assert "missing" not in store
+        return time.perf_counter() - begin
+
+    def through_ray() -> float:
+        with mock.patch.object(Port, "call", side_effect=NotMade("to be compared")):
+            return call()
+
+    sides = {RAY: through_ray, OUTLIVE: call}
+    alternate(sides, 2, 20)
+    return alternate(sides, rounds, 20)
 
 
 def _rate(writers: list[Any], count: int) -> float:

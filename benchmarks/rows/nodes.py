@@ -13,7 +13,7 @@ import ray
 import outlive
 from benchmarks.calls import Watched
 from benchmarks.cluster import GIB, MIB
-from benchmarks.line import Line, size
+from benchmarks.line import Line, size, times_as_fast
 from benchmarks.several import Raylets, Reader, raylets
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, stopwatch
 from benchmarks.wire import wire
@@ -85,7 +85,9 @@ def _reads(store: outlive.Store, reader: Any, rounds: int) -> list[Line]:
     state = "warm: both stores wrote such arrays before; a new array each time"
     lines = [
         Line(NAME, "first read of 256 MiB of the other node", "cold: new stores", first[OUTLIVE], first[RAY]),
-        Line(NAME, "first read of 256 MiB of the other node", state, later[OUTLIVE], later[RAY], asked="3x faster"),
+        Line(
+            NAME, "first read of 256 MiB of the other node", state, later[OUTLIVE], later[RAY], asked=times_as_fast(3)
+        ),
         Line(NAME, "read of 256 MiB put on this node", "warm: read before, not mapped", again["local"]),
         Line(
             NAME,
@@ -118,7 +120,7 @@ def _slice(store: outlive.Store, reader: Any, nbytes: int, rounds: int) -> Line:
         "cold: nothing of it is on this node",
         part,
         whole,
-        asked="20x faster than the whole",
+        asked="20 times as fast as the whole",
         reached=factor >= 20,
         note=f"Ray's column is outlive's whole array: {factor:.0f} times",
         compared=False,

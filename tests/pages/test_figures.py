@@ -32,6 +32,58 @@ def test_a_row_that_was_never_measured_is_an_error() -> None:
         tables._latest(tables.Row("", "unheard of", ""), tables.results())
 
 
+def test_a_row_that_is_awaited_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.TABLES, "new", (tables.Row("a new row", "unheard of", "", awaited=True),))
+    assert "| a new row | not measured yet | | | | |" in tables.table("new").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("1x faster", "as fast"),
+        ("15x faster", "15 times as fast"),
+        ("20x faster than the whole", "20 times as fast as the whole"),
+        ("under 3 us", "under 3 us"),
+    ],
+)
+def test_what_earlier_runs_asked_for_is_said_in_words(asked: str, said: str) -> None:
+    line = {"asked": asked, "reached": False, "note": "3 of 64 miss it"}
+    assert tables._asked(tables.Row("", "", ""), line) == f"{said}: missed"
+    assert tables._asked(tables.Row("", "", "", note=True), line) == f"{said}: missed (3 of 64 miss it)"
+
+
+def test_a_picture_that_is_not_there_is_named_with_the_command_that_draws_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(tables, "PAGES", [])
+    monkeypatch.setattr(sys, "argv", ["tables"])
+    lines = [{"row": row, "measured_at": "2026-11-28"} for row in ("align", "sizes")]
+    (tmp_path / "run.json").write_text(json.dumps({"form": "full", "machine": {}, "lines": lines}))
+    (tmp_path / "run-sizes.png").write_bytes(b"a picture")
+    assert tables.main() == 1
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["put-and-read.png"]
+    assert f"python -m benchmarks.draw {tmp_path}/run.json draws it" in capsys.readouterr().err
+
+
+def test_each_row_of_the_benchmark_is_explained() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--list"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    named = {name for line in text.splitlines() if line.startswith("| `") for name in line.split("|")[1].split(", ")}
+    rows = {line.split()[0] for line in listed.splitlines()}
+    assert len(rows) > 20
+    assert {name.strip(" `") for name in named} == rows
+
+
+def test_tables_are_written_without_ray() -> None:
+    program = "import sys, benchmarks.tables; print('ray' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "False\n"
+
+
 def test_the_pictures_are_those_of_the_results() -> None:
     differ = [shown.name for shown, drawn in tables.pictures().items() if shown.read_bytes() != drawn.read_bytes()]
     assert differ == [], "run python -m benchmarks.tables"

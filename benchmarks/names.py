@@ -1,0 +1,4 @@
+"""What lines are called that the tables look for, where a row and a table would both have to spell it. No Ray."""
+
+BARE_CALL = "a bare call of the catalog: whether a key exists"
+WORST_SOURCE = "put 256 MiB, the slowest source beside the fastest"

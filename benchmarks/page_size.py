@@ -1,0 +1,65 @@
+"""The size of the pages that large files in shared memory get here, found by looking.
+
+A mount's option does not tell: the kernel's own setting may overrule it, a program may have to ask for large pages, and
+memory may be too scattered for them. `python -m benchmarks.page_size` prints the size.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import re
+import tempfile
+
+from outlive.arrays import huge
+from outlive.arrays.draft import allocate
+
+SMALL, LARGE = "4 KiB", "2 MiB"
+FOLDER = "/dev/shm"  # which shelves and Ray's object store are in
+_SIZE = 8 << 20  # bytes of the file that is looked at
+
+
+@functools.cache
+def pages() -> str:
+    """Of files in `FOLDER`, as outlive makes them. Looked up once in a process."""
+    return pages_in(FOLDER)
+
+
+def pages_in(folder: str) -> str:
+    """LARGE if most of a new file is mapped by large pages, else SMALL."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.truncate(_SIZE)
+            made = huge.allocated(file.fileno(), _SIZE)
+            if made is None:
+                allocate(file.fileno(), _SIZE)
+                made = mmap.mmap(file.fileno(), _SIZE)
+            with made:
+                for offset in range(0, _SIZE, mmap.PAGESIZE):
+                    made[offset] = 1
+                return LARGE if _mapped_by_large(os.fstat(file.fileno())) > _SIZE // 2 else SMALL
+    except OSError:  # no such folder, as on macOS, or no room in it
+        return SMALL
+
+
+def _mapped_by_large(status: os.stat_result) -> int:
+    """Bytes of a file that this process has mapped by pages of 2 MiB. Source: proc_pid_smaps(5)."""
+    is_of_file = False
+    with open("/proc/self/smaps", errors="replace") as file:
+        for line in file:
+            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                fields = line.split()
+                is_of_file = fields[4] == str(status.st_ino) and _device(fields[3]) == status.st_dev
+            elif is_of_file and line.startswith("ShmemPmdMapped:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def _device(text: str) -> int:
+    major, minor = (int(part, 16) for part in text.split(":"))
+    return os.makedev(major, minor)
+
+
+if __name__ == "__main__":
+    print(pages_in(FOLDER))
