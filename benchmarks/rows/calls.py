@@ -61,7 +61,7 @@ def _lines(nodes: Raylets, setting: str, count: int, rounds: int) -> list[Line]:
     writers: list[Any] = [_Writer.options(**nodes.on(number % 3)).remote(number) for number in range(_PROCESSES)]
     ray.get([writer.put.remote(20) for writer in writers])
     quiet()
-    rates = [_rate(writers, count) for _ in range(_ROUNDS)]
+    rates = [_rate(writers, count) for _ in range(2 if count < 1000 else _ROUNDS)]
     by = f"by {setting}"
     port = setting == "port"
     lines = [
