@@ -183,7 +183,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=ABOUT, help="these rows; see --list")
     parser.add_argument(
-        "--quick", action="store_true", help="few repetitions on one cluster: to see that it works, in about five minutes"
+        "--quick",
+        action="store_true",
+        help="few repetitions on one cluster: to see that it works, in about six minutes",
     )
     parser.add_argument(
         "--pages",

@@ -2,3 +2,5 @@
 
 BARE_CALL = "a bare call of the catalog: whether a key exists"
 WORST_SOURCE = "put 256 MiB, the slowest source beside the fastest"
+COPIED_AGAIN = "arrays of a lost node, copied again from when the catalog knows"
+KEEPERS_GROWTH = "growth of a keeper's own memory"

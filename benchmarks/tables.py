@@ -19,7 +19,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from benchmarks.line import times_as_fast
-from benchmarks.names import BARE_CALL, WORST_SOURCE
+from benchmarks.names import BARE_CALL, COPIED_AGAIN, KEEPERS_GROWTH, WORST_SOURCE
 from benchmarks.page_size import LARGE, SMALL
 from benchmarks.report import RESULTS, number
 
@@ -126,6 +126,10 @@ TABLES = {
         Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", _PLAIN),
         Row("10,000 arrays with `replicas=2`, one of 8 nodes killed: from Ray's word of it until all are on two",
             "nodes-lost", f"{_LOST}: from then on"),
+        Row("1 GiB that a lost node had, from when the catalog knows of it until all is copied to a new node",
+            "nodes-lost", f"1 GiB of {COPIED_AGAIN}", "", "bare connection", note=True, awaited=True),
+        Row("what a keeper's own memory grows by while 4 GiB pass between two", "remote",
+            f"{KEEPERS_GROWTH} as 4 GiB pass", "", "", note=True, awaited=True),
         Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
         Row("a bare call of the catalog, by its port", "calls", f"{BARE_CALL}, beside Ray", "", "through Ray"),
         Row("put with a key, 1 KiB, of three nodes", "calls", "store.put(array, key), 1 KiB, by port", "", ""),
@@ -270,8 +274,8 @@ def _asked(row: Row, line: dict[str, Any]) -> str:
     """What was asked of a line, and whether it was missed."""
     asked = _AS_OF_OLD.sub(lambda old: times_as_fast(float(old[1])) + (" as" if old[2] else ""), line["asked"])
     missed = ": missed" if line["reached"] is False else ""
-    note = f" ({line['note']})" if row.note else ""
-    return f"{asked}{missed}{note}"
+    note = f"({line['note']})" if row.note else ""
+    return f"{asked}{missed} {note}".strip()
 
 
 def pictures() -> dict[Path, Path]:
