@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -94,7 +95,8 @@ def raylets(count: int, object_store: int = 100 * MIB, budget: int | None = None
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             nodes += [cluster.add_node(**options) for _ in range(1, count)]
             folder = f"{root}/{Connection().cluster}"
-            last.callback(shutil.rmtree, folder, ignore_errors=True)
+            for whole in (folder, f"{os.environ['OUTLIVE_SPILL_TO']}/{Connection().cluster}"):
+                last.callback(shutil.rmtree, whole, ignore_errors=True)  # with what a killed node left
             quiet()
             yield Raylets(cluster, nodes, folder, options)
         finally:
