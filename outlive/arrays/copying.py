@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from outlive.arrays import cores
@@ -46,10 +46,19 @@ def _most() -> int:
     return int(text)
 
 
-class Copying:
-    """One copy, in pieces: each is a target and its source, and `target[...] = source` copies it."""
+def assign(target: Any, source: Any) -> None:
+    """Copy a piece."""
+    target[...] = source
 
-    def __init__(self) -> None:
+
+class Copying:
+    """One copy, in pieces: each is a target and its source. `do` gets both of each piece, and copies it.
+
+    Memory is allocated by several threads in the same way: a piece is where it begins and ends.
+    """
+
+    def __init__(self, do: Callable[[Any, Any], None] = assign) -> None:
+        self._do = do
         self._pieces: deque[tuple[Any, Any]] = deque()
         self._at_work: set[object] = set()  # the other threads that have a piece, or are about to look for one
         self._errors: list[BaseException] = []
@@ -92,4 +101,4 @@ class Copying:
                 target, source = self._pieces.popleft()
             except IndexError:
                 return
-            target[...] = source
+            self._do(target, source)

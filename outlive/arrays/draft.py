@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.arrays import huge
 from outlive.arrays.copying import Copying, threads
+from outlive.arrays.fresh import Fresh, Lacking
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_cached, is_pinned
 from outlive.arrays.lifetimes import deadline_from
@@ -215,6 +216,33 @@ class Draft:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
 
+    def memory(self, *, alone: bool = False) -> mmap.mmap | None:
+        """All of the segment, mapped, and its memory allocated; None if it is better written by `write(2)`.
+
+        Parameters
+        ----------
+        alone
+            New memory is not to be allocated by several threads.
+        """
+        assert self._fd is not None
+        if (warm := writable_map(self._fd, self.info.size)) is not None:
+            return warm
+        return self._fresh_memory(self._fd, 1 if alone else threads(self.info.size))
+
+    def _fresh_memory(self, fd: int, count: int) -> mmap.mmap | None:
+        """The same of a new segment, if several threads allocate it or huge pages are to be asked for."""
+        size = self.info.size
+        if (count == 1 and not huge.asked(fd, size)) or is_allocated(os.fstat(fd), size):
+            return None
+        try:
+            fresh = Fresh(fd, size)
+            self._copying = Copying(fresh.allocate)
+            self._copying.run(fresh.pieces(), count)
+        except Lacking:  # `write(2)` says what is lacking
+            return None
+        self._copying = None  # it has the map
+        return fresh.map
+
     def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
         """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""
         self._copying = Copying()
@@ -281,8 +309,17 @@ class Draft:
         StoreFull
             The file system has no room.
         """
-        self._map = self.with_room(functools.partial(_allocated_map, size=self.info.size))
+        self._map = self.with_room(self._allocated_map)
         return self._map
+
+    def _allocated_map(self, fd: int) -> mmap.mmap:
+        size = self.info.size
+        recycled = is_allocated(os.fstat(fd), size)
+        if not recycled:
+            if (made := self._fresh_memory(fd, threads(size))) is not None:
+                return made
+            allocate(fd, size)
+        return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 
     def open_gate(self) -> None:
         """Let other processes write parts of the draft that `map` has mapped, until `detach` or `discard`.
@@ -386,7 +423,7 @@ class Target:
 
     def __init__(self, draft: Draft, fd: int) -> None:
         self._draft, self._fd = draft, fd
-        self._warm = writable_map(fd, draft.info.size)
+        self._warm = draft.memory(alone=True)  # those who send need the other cores
 
     def window(self, offset: int, size: int) -> memoryview | None:
         """The memory that these bytes belong in; None if it is not allocated yet: `write` reports a lack of room."""
@@ -408,15 +445,6 @@ def _discard_forgotten(state: dict[str, Any]) -> None:
     draft = Draft.__new__(Draft)
     draft.__dict__ = state
     draft.discard()
-
-
-def _allocated_map(fd: int, size: int) -> mmap.mmap:
-    recycled = is_allocated(os.fstat(fd), size)
-    if not recycled:
-        if (made := huge.allocated(fd, size)) is not None:
-            return made
-        allocate(fd, size)
-    return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 
 
 def allocate(fd: int, size: int) -> None:

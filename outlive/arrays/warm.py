@@ -11,7 +11,6 @@ import collections
 import mmap
 import os
 
-from outlive.arrays import huge
 from outlive.arrays.lock import Mutex
 
 POPULATED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
@@ -30,13 +29,10 @@ def is_allocated(status: os.stat_result, size: int) -> bool:
 def writable_map(fd: int, size: int) -> mmap.mmap | None:
     """All of a segment, mapped, with its pages at hand; None if it is too small, or some of it has no memory yet.
 
-    Memory that is missing would be a SIGBUS when written to, and is an error of `write(2)`. On a mount that gives huge
-    pages where they are asked for, a new segment gets all of its memory here.
+    Memory that is missing would be a SIGBUS when written to, and is an error of `write(2)`. See `fresh`.
     """
-    if size < LEAST:
+    if size < LEAST or not is_allocated(status := os.fstat(fd), size):
         return None
-    if not is_allocated(status := os.fstat(fd), size):
-        return huge.allocated(fd, size)  # not kept: it may never be recycled
     identity = status.st_dev, status.st_ino  # the kernel gives this number to no other file while it is mapped here
     with _lock.now:
         kept = _maps.pop(identity, None)

@@ -17,7 +17,6 @@ from outlive.arrays.packed import DTYPE as PACKED
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.arrays.segment import COPY_BELOW
-from outlive.arrays.warm import writable_map
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
@@ -181,8 +180,8 @@ def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
 def _write(draft: Draft, fd: int, array: np.ndarray[Any, Any]) -> None:
     info = draft.info
     head, foot = segment.header_of(info), segment.footer(info)
-    if (array.flags.forc or _is_plain(array)) and (warm := writable_map(fd, info.size)):
-        _copy(draft, warm, array, head, foot)
+    if (array.flags.forc or _is_plain(array)) and (memory := draft.memory()):
+        _copy(draft, memory, array, head, foot)
     elif array.flags.forc or not array.nbytes:
         data: Any = array.ravel(order="K").view(np.uint8).data if info.nbytes else b""
         segment.write_all(fd, [head, data, foot], 0)
@@ -199,19 +198,19 @@ def _write_parts(draft: Draft, fd: int, parts: list[np.ndarray[Any, Any]]) -> No
     """Write the segment of a packed value. Each part is copied once."""
     info, offset = draft.info, 0
     head, foot = segment.header_of(info), segment.footer(info)
-    if warm := writable_map(fd, info.size):
-        warm[: info.offset] = head
-        _copy_parts(draft, warm, parts)
-        warm[info.offset + info.nbytes :] = foot  # last: now the segment is whole
+    if memory := draft.memory():
+        memory[: info.offset] = head
+        _copy_parts(draft, memory, parts)
+        memory[info.offset + info.nbytes :] = foot  # last: now the segment is whole
         return
     for pieces in _pieces([np.frombuffer(head, np.uint8), *parts, np.frombuffer(foot, np.uint8)]):
         segment.write_all(fd, pieces, offset)
         offset += sum(map(len, pieces))
 
 
-def _copy_parts(draft: Draft, warm: mmap.mmap, parts: list[np.ndarray[Any, Any]]) -> None:
+def _copy_parts(draft: Draft, memory: mmap.mmap, parts: list[np.ndarray[Any, Any]]) -> None:
     """Copy all parts to the mapped segment: small ones now, and then all others at once, as if they were one array."""
-    target, offset = np.frombuffer(warm, np.uint8), draft.info.offset
+    target, offset = np.frombuffer(memory, np.uint8), draft.info.offset
     pieces: list[tuple[Any, Any]] = []
     nbytes = 0
     for part in parts:
@@ -219,7 +218,7 @@ def _copy_parts(draft: Draft, warm: mmap.mmap, parts: list[np.ndarray[Any, Any]]
             source = part.reshape(-1).view(np.uint8)
             there = target[offset : offset + source.nbytes]
         elif _is_plain(part):
-            source, there = part, np.ndarray(part.shape, part.dtype, warm, offset)
+            source, there = part, np.ndarray(part.shape, part.dtype, memory, offset)
         else:
             _gather(target[offset : offset + part.nbytes], part)
             offset += part.nbytes
@@ -258,17 +257,17 @@ def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:
         yield gathered
 
 
-def _copy(draft: Draft, warm: mmap.mmap, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
+def _copy(draft: Draft, memory: mmap.mmap, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
     """Write header, data and footer to the mapped segment."""
     info = draft.info
-    warm[: info.offset] = head
+    memory[: info.offset] = head
     if array.flags.forc:
         data = array.ravel(order="K").view(np.uint8)
-        _copy_bytes(draft, np.frombuffer(warm, np.uint8, info.nbytes, info.offset), data)
+        _copy_bytes(draft, np.frombuffer(memory, np.uint8, info.nbytes, info.offset), data)
     else:
-        target: np.ndarray[Any, Any] = np.ndarray(info.shape, array.dtype, warm, info.offset)
+        target: np.ndarray[Any, Any] = np.ndarray(info.shape, array.dtype, memory, info.offset)
         draft.copy(_slices(target, array), info.nbytes)
-    warm[info.offset + info.nbytes :] = foot
+    memory[info.offset + info.nbytes :] = foot
 
 
 def _copy_bytes(draft: Draft, target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from outlive.arrays import draft as drafts
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
@@ -101,25 +103,48 @@ def in_huge_pages(array: np.ndarray[Any, Any]) -> int:
 def advised(base: Path) -> None:
     """Where huge pages are given if asked for, they are asked for. Too little room is an error, as elsewhere."""
     gives, count = {}, 16 * MIB
+    ways = ("put", "steps", "create", "promote")
     for how in ("never", "advise", "always"):
-        shelf = Shelf(str(mounted(base / how, f"size=64m,huge={how}") / "shelf"), 256 * MIB)
+        shelf = Shelf(str(mounted(base / how, f"size=96m,huge={how}") / "shelf"), 256 * MIB)
+        shelf.spill_to(str(base / "disk" / how))
+        shelf.ledger.disk.budget = 64 * MIB
+        assert shelf.disk is not None
         for name, data in (("put", np.ones(count, "u1")), ("steps", np.ones((2, count), "u1")[:, ::2])):
             view = Reader(shelf).view(Writer(shelf).put(data))
             assert (view == 1).all()
             gives[how, name] = in_huge_pages(view)
         gives[how, "create"] = in_huge_pages(Reader(shelf).view(created(shelf, count)))
+        moved = Writer(shelf).put(np.ones(count, "u1"))
+        spill(shelf, shelf.disk, moved.id)
+        shelf.pool.trim()
+        assert promote(shelf, shelf.disk, moved.id)
+        gives[how, "promote"] = in_huge_pages(Reader(shelf).view(moved))
         del view
-        for room in (40, 70):  # MiB: more than is left, more than there is
-            try:
-                Writer(shelf).put(np.ones(room * MIB, "u1"))
-            except StoreFull:
-                continue
-            raise AssertionError(f"{how}: {room} MiB")
-        assert (Reader(shelf).view(Writer(shelf).put(np.full(8 * MIB, 3, "u1"))) == 3).all(), how
-        assert check(shelf) == []
-    assert not any(gives["never", name] for name in ("put", "steps", "create"))
-    if all(gives["always", name] >= count // 2 for name in ("put", "steps", "create")):  # the kernel has some
-        assert all(gives["advise", name] >= count // 2 for name in ("put", "steps", "create")), gives
+        shelf.ledger.disk.budget = 0
+        no_room(shelf)
+    assert not any(gives["never", name] for name in ways)
+    if all(gives["always", name] >= count // 2 for name in ways):  # the kernel has some
+        assert all(gives["advise", name] >= count // 2 for name in ways), gives
+
+
+def no_room(shelf: Shelf) -> None:
+    """The file system is full before the budget is: an error, and nothing is left of it."""
+    for room in (40, 100):  # MiB: more than is left, more than there is
+        with pytest.raises(StoreFull):
+            Writer(shelf).put(np.ones(room * MIB, "u1"))
+        with pytest.raises(StoreFull):
+            created(shelf, room * MIB)
+    assert (Reader(shelf).view(Writer(shelf).put(np.full(8 * MIB, 3, "u1"))) == 3).all()
+    assert check(shelf) == []
+
+
+def threads(base: Path) -> None:
+    """The same where several threads allocate the memory."""
+    drafts.threads = lambda _: 4
+    shelf = Shelf(str(mounted(base / "memory", "size=64m") / "shelf"), 256 * MIB)
+    for data in (np.ones(16 * MIB, "u1"), np.asfortranarray(np.ones((4096, 2048), "u1"))):
+        assert (Reader(shelf).view(Writer(shelf).put(data)) == 1).all()
+    no_room(shelf)
 
 
 def inodes(base: Path) -> None:
@@ -149,8 +174,8 @@ def inodes(base: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        if sys.argv[2] in {"inodes", "advised"}:
-            {"inodes": inodes, "advised": advised}[sys.argv[2]](Path(sys.argv[1]))
+        if (body := {"inodes": inodes, "advised": advised, "threads": threads}.get(sys.argv[2])) is not None:
+            body(Path(sys.argv[1]))
         else:
             huge(Path(sys.argv[1]), sys.argv[2])
     finally:

@@ -16,6 +16,7 @@ import stat
 from io import FileIO
 from typing import TYPE_CHECKING
 
+from outlive.arrays.fresh import ask_for_huge_pages
 from outlive.arrays.layout import COPY, PINNED, is_cached, is_id, is_pinned, marked
 from outlive.arrays.lock import EXCLUSIVE, SHARED, is_at, open_locked, try_lock
 from outlive.arrays.segment import COPY_BELOW, pages, write_all
@@ -209,6 +210,7 @@ def _fill(file: FileIO, fd: int, status: os.stat_result) -> None:
     """Copy a whole segment, and the times of its put and its last read; close `file`."""
     out = file.fileno()
     try:
+        ask_for_huge_pages(out, status.st_size)
         _copy(out, fd, status.st_size)
         give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))

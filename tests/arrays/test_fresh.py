@@ -1,0 +1,132 @@
+"""Memory of a new segment that several threads allocate. `test_mounts` has the file systems that are full."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays import draft, fresh
+from outlive.arrays.draft import Draft
+from outlive.arrays.fresh import Fresh
+from outlive.arrays.reader import Reader
+from outlive.arrays.remains import clear_remains
+from outlive.arrays.segment import describe
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.fsck import check
+from outlive.arrays.writer import Writer, mapped
+from outlive.values.packing import pack
+from tests.conftest import eventually
+
+from .conftest import MIB
+from .local_store import assert_counted
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has madvise(2) for this")
+
+
+@pytest.fixture
+def allocated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The pieces that were allocated, by four threads; a piece has 1 MiB."""
+    pieces: list[tuple[int, int]] = []
+    allocate = Fresh.allocate
+
+    def noted(self: Fresh, begin: int, end: int) -> None:
+        allocate(self, begin, end)
+        pieces.append((begin, end))
+
+    monkeypatch.setattr(draft, "threads", lambda _: 4)
+    monkeypatch.setattr(fresh, "_PIECE", MIB)
+    monkeypatch.setattr(Fresh, "allocate", noted)
+    return pieces
+
+
+@pytest.mark.parametrize("case", ["plain", "fortran", "steps", "packed"])
+def test_a_new_segment_is_allocated_and_then_copied(shelf: Shelf, allocated: list[tuple[int, int]], case: str) -> None:
+    array = np.random.default_rng(1).integers(0, 256, (1024, 5000), "u1")
+    given = {"fortran": np.asfortranarray(array), "steps": array[::2, ::3]}.get(case, array)
+    info = Writer(shelf).put(pack({"a": given, "b": 1}) if case == "packed" else given)
+    assert min(allocated)[0] == 0
+    assert sorted(begin for begin, _ in allocated)[1:] == sorted(end for _, end in allocated)[:-1]
+    assert max(allocated)[1] == info.size
+    if case == "packed":
+        assert given.tobytes() in Reader(shelf).view(info).tobytes()
+    else:
+        assert (Reader(shelf).view(info) == given).all()
+    assert_counted(shelf)
+    assert check(shelf) == []
+
+
+def test_an_array_that_is_created_has_its_memory(shelf: Shelf, allocated: list[tuple[int, int]]) -> None:
+    size = 8 * MIB
+    made = Draft.make(shelf, describe("'|u1'", (size,), size, fortran=False, store="default", key=None, version=1))
+    out = mapped(made)
+    assert max(allocated)[1] == made.info.size
+    out[:] = 7
+    made.detach()
+    made.seal()
+    assert (Reader(shelf).view(made.info) == 7).all()
+
+
+def test_a_kernel_without_it_has_the_array_written(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "threads", lambda _: 4)
+    monkeypatch.setattr(fresh, "_POPULATE_WRITE", 9999)  # as kernels before 5.14 answer: EINVAL
+    info = Writer(shelf).put(np.full(8 * MIB, 5, "u1"))
+    assert (Reader(shelf).view(info) == 5).all()
+    assert_counted(shelf)
+
+
+def test_an_interrupted_put_is_discarded_once_nobody_allocates(
+    shelf: Shelf, allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the other threads would give memory to a file that was counted as empty."""
+    at_work, interrupted, armed = list[int](), list[bool](), [True]
+    allocate, discard = Fresh.allocate, Shelf.delete_draft
+
+    def slow(self: Fresh, begin: int, end: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.001)
+        else:
+            at_work.append(1)
+            if len(interrupted) < 3:  # the later ones come while the main thread waits for this one
+                interrupted.append(True)
+                time.sleep(0.002 * len(interrupted))
+                os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.02)
+        allocate(self, begin, end)
+        if threading.current_thread() is not threading.main_thread():
+            at_work.pop()
+
+    def looked(self: Shelf, path: str) -> Any:
+        assert at_work == []
+        return discard(self, path)
+
+    def interrupt(*_: object) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Fresh, "allocate", slow)
+    monkeypatch.setattr(Shelf, "delete_draft", looked)
+
+    def put_until_interrupted() -> None:
+        for _ in range(100):
+            shelf.delete(Writer(shelf).put(np.ones(24 * MIB, "u1")).id)
+            shelf.pool.trim()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            put_until_interrupted()
+        armed.clear()
+        clear_remains()  # as the next put does
+    finally:
+        eventually(lambda: not at_work)
+        signal.signal(signal.SIGUSR1, before)
+    assert len(interrupted) == 3
+    assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
+    assert_counted(shelf)
