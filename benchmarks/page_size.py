@@ -12,8 +12,8 @@ import os
 import re
 import tempfile
 
-from outlive.arrays import huge
 from outlive.arrays.draft import allocate
+from outlive.arrays.fresh import ask_for_huge_pages
 
 SMALL, LARGE = "4 KiB", "2 MiB"
 FOLDER = "/dev/shm"  # which shelves and Ray's object store are in
@@ -31,11 +31,9 @@ def pages_in(folder: str) -> str:
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.truncate(_SIZE)
-            made = huge.allocated(file.fileno(), _SIZE)
-            if made is None:
-                allocate(file.fileno(), _SIZE)
-                made = mmap.mmap(file.fileno(), _SIZE)
-            with made:
+            ask_for_huge_pages(file.fileno(), _SIZE)
+            allocate(file.fileno(), _SIZE)
+            with mmap.mmap(file.fileno(), _SIZE) as made:
                 for offset in range(0, _SIZE, mmap.PAGESIZE):
                     made[offset] = 1
                 return LARGE if _mapped_by_large(os.fstat(file.fileno())) > _SIZE // 2 else SMALL
