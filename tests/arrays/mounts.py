@@ -42,7 +42,11 @@ def taken(folder: Path) -> int:
 
 def created(shelf: Shelf, count: int) -> ArrayInfo:
     draft = Draft.make(shelf, describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1))
-    out = mapped(draft)
+    try:
+        out = mapped(draft)
+    except BaseException:
+        draft.discard()
+        raise
     out[:] = 1
     draft.detach()
     draft.seal()
