@@ -24,6 +24,7 @@ LONG = (
     "nodes/test_lines_tormented.py::",
     "cluster/test_killed_actors.py::test_(a_keeper_goes_on_while_the_catalog_is_stopped|all_arrays_are_found_again)",
     "cluster/test_calls.py::",
+    "cluster/test_tls.py::",
     r"workers/test_harmless.py::test_no_task_fails_and_no_object_is_lost_while_trim_runs\[many\]",
     "workers/test_harmless.py::test_the_same_with_recycle",
     "workers/test_harmless.py::test_of_the_test",

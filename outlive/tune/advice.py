@@ -6,7 +6,7 @@ import shlex
 from typing import NamedTuple
 
 from outlive.tune.facts import Facts
-from outlive.tune.mount import IN_MEMORY, fstab_line, remount_command
+from outlive.tune.mount import IN_MEMORY, Mount, fstab_line, remount_command
 from outlive.tune.record import WANTED
 from outlive.units import format_size
 
@@ -47,23 +47,36 @@ def _huge(facts: Facts) -> Advice | None:
         return Advice("huge-pages-denied", f"{_SETTING} says deny", why, (Way("now", f"echo never > {_SETTING}"),))
     if mount.huge in (WANTED, "always"):
         return None
+    fills = f"With huge={WANTED} only files that fill such pages get them, so small files waste nothing."
+    if mount.huge == "advise":
+        return Advice(
+            "pages-if-asked",
+            f"{mount.folder} gives pages of {page} only to programs that ask (huge=advise)",
+            "outlive asks for each new array that fills one. Ray's object store does not, nor do most other programs: "
+            f"theirs have 4 KiB. {fills}",
+            _remounts(mount),
+        )
     return Advice(
         "small-pages",
         f"{mount.folder} gives pages of 4 KiB (huge={mount.huge})",
         f"New memory comes in pages of 4 KiB, and the kernel finds and clears them one by one. With pages of {page} "
-        f"a first write and a first read take a fraction of that time. With huge={WANTED} only files that fill such "
-        "pages get them, so small files waste nothing.",
-        (
-            Way("now, as root (or: outlive tune --apply)", shlex.join(remount_command(mount.folder, WANTED))),
-            Way("/etc/fstab, to last", fstab_line(mount, WANTED)),
-            Way(
-                "Kubernetes: a privileged init container that mounts the pod's emptyDir (medium: Memory) there",
-                f"command: [sh, -c, {shlex.join(remount_command(mount.folder, WANTED))!r}]",
-            ),
-            Way(
-                "Docker, whose --shm-size and --tmpfs take no huge=: use the machine's own, remounted there",
-                "docker run --ipc=host ...",
-            ),
+        f"a first write and a first read take a fraction of that time. {fills}",
+        _remounts(mount),
+    )
+
+
+def _remounts(mount: Mount) -> tuple[Way, ...]:
+    command = shlex.join(remount_command(mount.folder, WANTED))
+    return (
+        Way("now, as root (or: outlive tune --apply)", command),
+        Way("/etc/fstab, to last", fstab_line(mount, WANTED)),
+        Way(
+            "Kubernetes: a privileged init container that mounts the pod's emptyDir (medium: Memory) there",
+            f"command: [sh, -c, {command!r}]",
+        ),
+        Way(
+            "Docker, whose --shm-size and --tmpfs take no huge=: use the machine's own, remounted there",
+            "docker run --ipc=host ...",
         ),
     )
 

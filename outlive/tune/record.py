@@ -6,8 +6,10 @@ The record is in /run, which is emptied when the machine restarts. A restart und
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,15 +46,16 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
     if mount.huge in (WANTED, "always"):
         return None
     change = Change(mount.folder, os.stat(mount.folder).st_dev, mount.huge, WANTED)
-    changes = _load(record)
-    # The record is written first. If this process is killed before the change, `undo` skips that entry.
-    _save(record, [*changes, change])
-    try:
-        remount(change.folder, change.after)
-    except TuneRefused:
-        if not _stands(change):  # else mount(8) failed, or was too slow, after the kernel had done it
-            _save(record, changes)
-        raise
+    with _alone(record):
+        changes = _load(record)
+        # The record is written first. If this process is killed before the change, `undo` skips that entry.
+        _save(record, [*changes, change])
+        try:
+            remount(change.folder, change.after)
+        except TuneRefused:
+            if not _stands(change):  # else mount(8) failed, or was too slow, after the kernel had done it
+                _save(record, changes)
+            raise
     return change
 
 
@@ -64,15 +67,31 @@ def undo(record: Path = RECORD) -> list[Change]:
     TuneRefused
         This process is not allowed to. Changes that were not taken back stay in the record.
     """
-    changes, undone = _load(record), []
-    while changes:
-        change = changes[-1]
-        if _stands(change):
-            remount(change.folder, change.before)
-            undone.append(change)
-        changes.pop()
-        _save(record, changes)
+    undone: list[Change] = []
+    if not os.path.lexists(record):
+        return undone
+    with _alone(record):
+        changes = _load(record)
+        while changes:
+            change = changes[-1]
+            if _stands(change):
+                remount(change.folder, change.before)
+                undone.append(change)
+            changes.pop()
+            _save(record, changes)
     return undone
+
+
+@contextlib.contextmanager
+def _alone(record: Path) -> Iterator[None]:
+    """Hold the record's lock, so that no change of another process is lost. A process that ends gives it up."""
+    try:
+        fd = os.open(f"{record}.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unwritable(record, error) from None
+    with open(fd, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _stands(change: Change) -> bool:
@@ -113,6 +132,8 @@ def _save(record: Path, changes: list[Change]) -> None:
             json.dump(changes, file)
         new.rename(record)
     except OSError as error:
-        raise TuneRefused(
-            f"{record} cannot be written ({error.strerror}), so nothing could be taken back: run it as root"
-        ) from None
+        raise _unwritable(record, error) from None
+
+
+def _unwritable(record: Path, error: OSError) -> TuneRefused:
+    return TuneRefused(f"{record} cannot be written ({error.strerror}), so nothing could be taken back: run it as root")

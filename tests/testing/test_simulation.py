@@ -163,6 +163,8 @@ FOUND_SOON = (
     "left with a shelf behind",
     "settled is not saved",
     "lost is not saved",
+    "remembered for good",
+    "recent for good",
 )
 
 

@@ -58,14 +58,15 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
-def certificates(folder: Path, name: str) -> dict[str, str]:
-    """As Ray is told of them: an authority, and a certificate that it signed."""
-    made = {kind: str(folder / f"{name}.{kind}") for kind in ("ca", "ca-key", "key", "request", "cert")}
+def certificates(folder: Path, name: str, alternatives: str = "DNS:localhost") -> dict[str, str]:
+    """As Ray is told of them: an authority, and a certificate that it signed, with these names of the machine."""
+    made = {kind: str(folder / f"{name}.{kind}") for kind in ("ca", "ca-key", "key", "request", "cert", "names")}
+    Path(made["names"]).write_text(f"subjectAltName={alternatives}\n")
     new = ("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     run(*new, "-x509", "-subj", f"/CN={name}-ca", "-days", "2", "-keyout", made["ca-key"], "-out", made["ca"])
     run(*new, "-subj", f"/CN={name}", "-keyout", made["key"], "-out", made["request"])
     sign = ("openssl", "x509", "-req", "-days", "2", "-CAcreateserial", "-in", made["request"], "-out", made["cert"])
-    run(*sign, "-CA", made["ca"], "-CAkey", made["ca-key"])
+    run(*sign, "-CA", made["ca"], "-CAkey", made["ca-key"], "-extfile", made["names"])
     names = {"RAY_TLS_SERVER_CERT": "cert", "RAY_TLS_SERVER_KEY": "key", "RAY_TLS_CA_CERT": "ca"}
     return {"RAY_USE_TLS": "1", **{name: made[kind] for name, kind in names.items()}}
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from outlive.arrays import lock, pool
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.names import Names
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room
 from outlive.catalog import asking, shelves
@@ -92,6 +95,21 @@ def _silent_are_ignored() -> Iterator[Change]:
     yield asking, "silent", nobody
 
 
+def _remembered_for_good() -> Iterator[Change]:
+    """A reader takes the recent array of a key, and does not ask the key's counter whether it is still the same."""
+
+    def remembered(names: Names, store: str, key: str) -> ArrayInfo | None:
+        known = names._memory.get((store, key))  # noqa: SLF001 - a fault is planted there
+        return None if known is None else known.info
+
+    yield Names, "remembered", remembered
+
+
+def _recent_for_good() -> Iterator[Change]:
+    """A reader takes a recent array, and does not look whether its file is there still."""
+    yield Reader, "_recent_of", lambda reader, array_id: reader._recent.get(array_id)  # noqa: SLF001 - as above
+
+
 _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _sent_without_a_mark: "handles",
     _one_file_is_dropped: "handles",
@@ -104,6 +122,8 @@ _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _finished_in_any_epoch: "doubles",
     _orphans_stay: "crashes",
     _silent_are_ignored: "partitions",
+    _remembered_for_good: "watched",
+    _recent_for_good: "handles",
 }
 THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS} | ADOPTION
 THEME_OF = {function.__name__.strip("_").replace("_", " "): theme for function, theme in _FAULTS.items()}
