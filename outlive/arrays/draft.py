@@ -234,13 +234,16 @@ class Draft:
         size = self.info.size
         if (count == 1 and not huge.asked(fd, size)) or is_allocated(os.fstat(fd), size):
             return None
+        if self.shelf.disk is not None and self.path.startswith(self.shelf.disk.path):
+            return None  # some disks say only to `write(2)` that they are full
         try:
             fresh = Fresh(fd, size)
             self._copying = Copying(fresh.allocate)
             self._copying.run(fresh.pieces(), count)
         except Lacking:  # `write(2)` says what is lacking
+            self._copying = None  # it has the map, which would keep the memory; nobody is at work any more
             return None
-        self._copying = None  # it has the map
+        self._copying = None
         return fresh.map
 
     def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,28 @@ def test_an_array_that_is_created_has_its_memory(shelf: Shelf, allocated: list[t
     made.detach()
     made.seal()
     assert (Reader(shelf).view(made.info) == 7).all()
+
+
+def test_what_goes_to_disk_is_written(shelf: Shelf, root: Path, allocated: list[tuple[int, int]]) -> None:
+    """Some disks, as NFS, say only to `write(2)` that they are full."""
+    shelf.spill_to(str(root / "disk"))
+    assert shelf.disk is not None
+    shelf.ledger.disk.budget = 256 * MIB
+    info = Writer(shelf).put(np.full(80 * MIB, 5, "u1"))  # more than the budget of memory
+    assert allocated == []
+    assert os.path.exists(f"{shelf.mem}/{info.id}") is False
+    assert (Reader(shelf).view(info) == 5).all()
+
+
+def test_memory_that_could_not_be_had_is_not_kept(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "threads", lambda _: 4)
+    monkeypatch.setattr(fresh, "_POPULATE_WRITE", 9999)
+    size = 8 * MIB
+    made = Draft.make(shelf, describe("'|u1'", (size,), size, fortran=False, store="default", key=None, version=1))
+    assert made.memory() is None
+    assert made._copying is None
+    made.discard()
+    assert_counted(shelf)
 
 
 def test_a_kernel_without_it_has_the_array_written(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
