@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.arrays import huge
 from outlive.arrays.copying import Copying, threads
-from outlive.arrays.fresh import Fresh, Lacking
+from outlive.arrays.fresh import Fresh, NotAllocated
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_cached, is_pinned
 from outlive.arrays.lifetimes import deadline_from
@@ -190,7 +190,7 @@ class Draft:
     def _go_to_disk(self) -> bool:
         """Move to disk, if it is not there yet and there is room."""
         disk = self.shelf.disk
-        if is_pinned(self._mode) or disk is None or not self.shelf.spills() or self.path.startswith(disk.path):
+        if is_pinned(self._mode) or disk is None or not self.shelf.spills() or self._is_on_disk:
             return False
         if self._fd is not None:
             self.close()
@@ -231,20 +231,22 @@ class Draft:
 
     def _fresh_memory(self, fd: int, count: int) -> mmap.mmap | None:
         """The same of a new segment, if several threads allocate it or huge pages are to be asked for."""
-        size = self.info.size
-        if (count == 1 and not huge.asked(fd, size)) or is_allocated(os.fstat(fd), size):
+        size, made = self.info.size, None
+        if self._is_on_disk:  # some disks say only to `write(2)` that they are full
             return None
-        if self.shelf.disk is not None and self.path.startswith(self.shelf.disk.path):
-            return None  # some disks say only to `write(2)` that they are full
-        try:
+        if count == 1 and not huge.asked(fd, size):
+            return None
+        with contextlib.suppress(NotAllocated):  # `write(2)` says why
             fresh = Fresh(fd, size)
             self._copying = Copying(fresh.allocate)
             self._copying.run(fresh.pieces(), count)
-        except Lacking:  # `write(2)` says what is lacking
-            self._copying = None  # it has the map, which would keep the memory; nobody is at work any more
-            return None
-        self._copying = None
-        return fresh.map
+            made = fresh.map
+        self._copying = None  # nobody is at work any more, and it has the map, which would keep the memory
+        return made
+
+    @property
+    def _is_on_disk(self) -> bool:
+        return self.shelf.disk is not None and self.path.startswith(self.shelf.disk.path)
 
     def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
         """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""

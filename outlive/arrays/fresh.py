@@ -22,7 +22,7 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, from Linux 5.14 on
 _PIECE = 4 << 20  # bytes that a thread allocates at a time
 
 
-class Lacking(Exception):
+class NotAllocated(Exception):
     """This memory cannot be had, or not in this way."""
 
 
@@ -31,7 +31,7 @@ class Fresh:
 
     Raises
     ------
-    Lacking
+    NotAllocated
         The file cannot be mapped.
     """
 
@@ -41,7 +41,7 @@ class Fresh:
             if huge.asked(fd, size):
                 self.map.madvise(mmap.MADV_HUGEPAGE)
         except (OSError, ValueError) as error:
-            raise Lacking(str(error)) from error
+            raise NotAllocated(str(error)) from error
         self._hold = (ctypes.c_char * size).from_buffer(self.map)  # nobody unmaps it while a thread allocates
         self._address, self._size = ctypes.addressof(self._hold), size
 
@@ -55,18 +55,18 @@ class Fresh:
 
         Raises
         ------
-        Lacking
+        NotAllocated
             There is too little memory, or the kernel is too old. Some of it may be allocated.
         """
         begin -= begin % mmap.PAGESIZE
         if _madvise(self._address + begin, end - begin, _POPULATE_WRITE) != 0:
-            raise Lacking(f"madvise: error {ctypes.get_errno()}")
+            raise NotAllocated(f"madvise: error {ctypes.get_errno()}")
 
 
 def ask_for_huge_pages(fd: int, size: int) -> None:
     """Allocate a new file's memory in huge pages where they are given if asked for; elsewhere nothing happens."""
     if huge.asked(fd, size):
-        with contextlib.suppress(Lacking):  # who writes to it hears of it
+        with contextlib.suppress(NotAllocated):  # who writes to it hears of it
             Fresh(fd, size).allocate(0, size)
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -108,48 +107,42 @@ def test_an_interrupted_put_is_discarded_once_nobody_allocates(
     shelf: Shelf, allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the other threads would give memory to a file that was counted as empty."""
-    at_work, interrupted, armed = list[int](), list[bool](), [True]
+    at_work, handled = list[int](), list[int]()
+    first, begun = threading.Lock(), threading.Event()
     allocate, discard = Fresh.allocate, Shelf.delete_draft
 
-    def slow(self: Fresh, begin: int, end: int) -> None:
+    def interrupting(self: Fresh, begin: int, end: int) -> None:
         if threading.current_thread() is threading.main_thread():
-            time.sleep(0.001)
-        else:
-            at_work.append(1)
-            if len(interrupted) < 3:  # the later ones come while the main thread waits for this one
-                interrupted.append(True)
-                time.sleep(0.002 * len(interrupted))
+            assert begun.wait(60)  # another thread has a piece
+            allocate(self, begin, end)
+            return
+        at_work.append(1)
+        if first.acquire(blocking=False):
+            begun.set()
+            for count in (1, 2):  # the second comes while the main thread waits for this one
                 os.kill(os.getpid(), signal.SIGUSR1)
-            time.sleep(0.02)
+                eventually(lambda: len(handled) == count)  # noqa: B023 - at once
         allocate(self, begin, end)
-        if threading.current_thread() is not threading.main_thread():
-            at_work.pop()
+        at_work.pop()
 
     def looked(self: Shelf, path: str) -> Any:
         assert at_work == []
         return discard(self, path)
 
     def interrupt(*_: object) -> None:
-        if armed:
-            raise KeyboardInterrupt
+        handled.append(1)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Fresh, "allocate", slow)
+    monkeypatch.setattr(Fresh, "allocate", interrupting)
     monkeypatch.setattr(Shelf, "delete_draft", looked)
-
-    def put_until_interrupted() -> None:
-        for _ in range(100):
-            shelf.delete(Writer(shelf).put(np.ones(24 * MIB, "u1")).id)
-            shelf.pool.trim()
-
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            put_until_interrupted()
-        armed.clear()
+            Writer(shelf).put(np.ones(24 * MIB, "u1"))
         clear_remains()  # as the next put does
     finally:
         eventually(lambda: not at_work)
         signal.signal(signal.SIGUSR1, before)
-    assert interrupted
+    assert len(handled) == 2
     assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
     assert_counted(shelf)
