@@ -6,14 +6,14 @@ The record is in /run, which is emptied when the machine restarts. A restart und
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from outlive.arrays.huge import kernel_setting
+from outlive.arrays.lock import FileLock
 from outlive.errors import TuneRefused
 from outlive.tune.mount import IN_MEMORY, mount_of, remount
 
@@ -37,6 +37,8 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
     ------
     TuneRefused
         It is no tmpfs, the kernel has no huge pages or denies them, or this process is not allowed to.
+    StoreUnavailable
+        Another process changes it, and does not let go.
     """
     mount = mount_of(root)
     if mount.kind != IN_MEMORY:
@@ -66,6 +68,8 @@ def undo(record: Path = RECORD) -> list[Change]:
     ------
     TuneRefused
         This process is not allowed to. Changes that were not taken back stay in the record.
+    StoreUnavailable
+        As of `apply`.
     """
     undone: list[Change] = []
     if not os.path.lexists(record):
@@ -82,16 +86,12 @@ def undo(record: Path = RECORD) -> list[Change]:
     return undone
 
 
-@contextlib.contextmanager
-def _alone(record: Path) -> Iterator[None]:
-    """Hold the record's lock, so that no change of another process is lost. A process that ends gives it up."""
+def _alone(record: Path) -> AbstractContextManager[Any]:
+    """Hold the record's lock, so that no change of another process is lost. See `FileLock.take`."""
     try:
-        fd = os.open(f"{record}.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return FileLock(f"{record}.lock").take()
     except OSError as error:
         raise _unwritable(record, error) from None
-    with open(fd, "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _stands(change: Change) -> bool:
