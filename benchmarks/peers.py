@@ -30,6 +30,7 @@ from rich.table import Table
 import outlive
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, KIB, MIB, cluster
+from benchmarks.timing import stopwatch
 
 T = TypeVar("T")
 _HOW = "*get* and *get + sum* each read an array of their own for the first time."
@@ -82,24 +83,20 @@ def _measure(peers: list[Peer], nbytes: int, count: int) -> dict[str, dict[str, 
         for peer in order:
             for name, read in _READS.items():  # each is the first read of an array of its own
                 key = f"{name}{number}"
-                put, _ = _timed(lambda: peer.put(key, array))  # noqa: B023
-                reading, found = _timed(lambda: read(peer.get(key)))  # noqa: B023
+                with stopwatch() as put:
+                    peer.put(key, array)
+                with stopwatch() as reading:
+                    found = read(peer.get(key))
                 assert found.sum() == total, f"{peer.name} gave other bytes than were put"
                 del found
                 peer.delete(key)
                 if number >= 2:  # the first ones warm up
-                    seconds[peer.name].setdefault("put", []).append(put)
-                    seconds[peer.name].setdefault(name, []).append(reading)
+                    seconds[peer.name].setdefault("put", []).append(put.seconds)
+                    seconds[peer.name].setdefault(name, []).append(reading.seconds)
     return seconds
 
 
 _READS: dict[str, Callable[[Any], Any]] = {"get": lambda found: found, "get + sum": lambda found: found.sum()}
-
-
-def _timed(do: Callable[[], T]) -> tuple[float, T]:
-    begin = time.perf_counter()
-    result = do()
-    return time.perf_counter() - begin, result
 
 
 def _show(samples: dict[str, dict[str, dict[str, list[float]]]], console: Console) -> None:

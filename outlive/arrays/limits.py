@@ -65,10 +65,10 @@ def cgroups(controller: str) -> Iterator[tuple[str, int]]:
             folder = folder.rpartition("/")[0]
 
 
-def own_cgroup(controller: str = "memory") -> str:
-    """This process's cgroup that may limit `controller`: of version 1 if that has it, else of 2; empty if unknown."""
+def own_cgroup() -> str:
+    """This process's cgroup that may limit its memory: of version 1 if that has it, else of 2; empty if unknown."""
     found = {
-        number == "0": own for number, controllers, own in _memberships() if _limits(number, controllers, controller)
+        number == "0": own for number, controllers, own in _memberships() if _limits(number, controllers, "memory")
     }
     return found.get(False, found.get(True, ""))
 

@@ -101,9 +101,7 @@ FALLBACKS = _counter(
     "node",
 )
 THROUGH_RAY = _gauge(
-    "transfer_nodes_through_ray",
-    "Nodes whose arrays come here through Ray and not by a port.",
-    "node",
+    "transfer_nodes_through_ray", "Nodes whose arrays come here through Ray and not by a port.", "node"
 )
 REFUSED = _counter(
     "transfer_refused",
