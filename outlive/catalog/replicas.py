@@ -128,18 +128,23 @@ def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
 def _know_keyless(state: State, infos: list[ArrayInfo], home: str, epoch: int) -> Conversation[None]:
     """Note which of the arrays without a key are on `home`, in case this catalog has not heard of them yet.
 
-    The call may come late: the array may have ended since, or have moved. So the node is asked.
+    The call may come late: the array may have ended since, or have moved. So the node is asked, and once more if the
+    shelf gets another epoch meanwhile: that answer says nothing.
     """
     if shelves.is_removed(state, home, epoch):  # and this is no reason to start a keeper there
         return
     with contextlib.suppress(StoreUnavailable):  # the node may have died, which is noticed elsewhere
         yield from shelves.know(state, home)
-    if any(info.key is None for info in infos):  # a listing under way may not have them, and would make them forgotten
+    keyless = [info for info in infos if info.key is None]
+    asked_in: int | None = -1  # the epoch of the shelf as the node was asked
+    while keyless and state.epochs.get(home) != asked_in:
+        # a listing under way may not have them, and would make them forgotten
         yield Wait(lambda: home not in state.under_way.listing)
-    unknown = [info for info in infos if info.key is None and not state.index.copies.of(info.id).get(home)]
-    for _, info in (yield from asking.keep(state, {home: unknown} if unknown else {})):
-        if info.id not in state.erased:
-            state.note_kept(info, home)
+        asked_in = state.epochs.get(home)
+        unknown = [info for info in keyless if not state.index.copies.of(info.id).get(home)]
+        for _, info in (yield from asking.keep(state, {home: unknown} if unknown else {})):
+            if info.id not in state.erased:
+                state.note_kept(info, home)
 
 
 def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[int]]:

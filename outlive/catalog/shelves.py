@@ -139,6 +139,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
                 state.index.note_unsettled(info, other)
     finally:
         del listing[node], state.under_way.deleted[node], state.under_way.kept[node]
+        if node not in state.epochs:  # the listing failed
+            state.granted.pop(node, None)
     yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
     if stale:
         yield Start(asking.drop_for_good(state, stale))

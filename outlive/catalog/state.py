@@ -101,6 +101,7 @@ class State:
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.deleted = OrderedDict[Name, int]()  # by key: the latest deleted version; for shelves that come late
+        self.dropped = Latest[str]()  # replaced arrays whose files are gone: a writer may not have sealed its draft yet
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         # id -> nodes by whose clocks its lifetime is over, and when each said so; those that said so last
         self.over = OrderedDict[str, dict[str, float]]()
@@ -200,8 +201,13 @@ class State:
 
     def grant(self, node: str, array_id: str) -> None:
         """Note that a node may drop an array. That its keeper keeps it may have been said before, and comes late."""
-        self.granted.setdefault(node, set()).add(array_id)
+        if node in self.epochs or node in self.under_way.listing:  # else the call comes late: the node has left
+            self.granted.setdefault(node, set()).add(array_id)
         self.under_way.keeping.pass_over(node, [array_id])
+
+    def about_to_drop(self, array_id: str) -> list[str]:
+        """The nodes that may have an array still, although each was told that it may drop it."""
+        return [node for node, granted in self.granted.items() if array_id in granted]
 
     def may_drop(self, node: str, infos: Iterable[ArrayInfo]) -> list[str]:
         """The arrays, of these, of which that was noted under the shelf's present epoch."""
@@ -290,8 +296,9 @@ class State:
         self.late_by.clear()
 
     def is_going(self, array_id: str) -> bool:
-        """Whether an array must never be current again: it is deleted, or its files are being dropped or are to be."""
-        return array_id in self.erased or array_id in self.unwanted or array_id in self.under_way.deleting
+        """Whether an array must never be current again: it is deleted, or its files go, or are gone."""
+        gone = array_id in self.erased or array_id in self.dropped
+        return gone or array_id in self.unwanted or array_id in self.under_way.deleting
 
     def want_no_more(self, holding: Holding, name: Name | None) -> None:
         """Note that a file is to go, and that its array must never be current again."""
@@ -303,6 +310,7 @@ class State:
         nodes.pop(holding.node, None)
         if not nodes:
             self.unwanted.pop(holding.array_id, None)
+        self.dropped.add(holding.array_id)
         self.index.no_file(holding.array_id, holding.node)
         self.note_gone(holding.node, [holding.array_id])
 
@@ -435,14 +443,15 @@ class State:
             assert node in self.epochs or not self.is_alive(node), f"{node} is a home, and was not listed, or has left"
         for array_id in self.unwanted:
             assert not index.lists(array_id), f"{array_id} is to go, and listed"
-        for array_id in self.erased:
+        for array_id in (*self.erased, *self.dropped):
             assert not index.lists(array_id), f"{array_id} is deleted, and listed"
         for node in self.epochs:
             assert node in self.known, f"{node} has an epoch, and no keeper"
         under_way = self.under_way
         assert under_way.listing.keys() == under_way.deleted.keys() == under_way.kept.keys(), "what is being listed"
         assert not self.removed.keys() & self.epochs.keys(), "a shelf that was removed is listed"
-        assert self.granted.keys() <= self.epochs.keys(), "a node without an epoch may drop arrays in it"
+        listed = self.epochs.keys() | under_way.listing.keys()
+        assert self.granted.keys() <= listed, "a node without an epoch may drop arrays in it"
         for array_id in self.erased:
             assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 

@@ -99,10 +99,14 @@ def _commit(session: Session, drafts: list[Draft], epochs: list[int], *, only_ne
             try:
                 gone = session.shelf.seal_many(drafts, bound.epoch)
             except StaleEpoch:  # a new catalog has started: it has to list those that are not sealed yet
-                stale = bound.epoch
+                stale, is_over = bound.epoch, False
+                # Others may have replaced some before they were sealed: nobody has them, and they are listed now.
+                gone = [draft for draft in drafts if not (draft.exists() or session.shelf.has(draft.info.id))]
             else:
-                if gone:
-                    session.ask_catalog("unbind", pack(draft.info for draft in gone), session.node)
+                is_over = True
+            if gone:
+                session.ask_catalog("unbind", pack(draft.info for draft in gone), session.node)
+            if is_over:
                 return
         drafts = [draft for draft in drafts if draft.exists()]
         if not drafts:

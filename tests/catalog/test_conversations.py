@@ -985,7 +985,9 @@ def test_an_array_that_was_deleted_while_its_dead_nodes_shelf_was_adopted_does_n
     adopted_by(world, "c", Listed(one, kept=True))
     assert state.index.find("s", "k") is None
     assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
-    assert keys.bind(state, [info(1)], "a", 0) == Bound(0, 1)  # a writer whose clock is behind
+    assert keys.bind(state, [info(1)], "a", 0) == Bound(0)  # nor if it is put by a call that comes late
+    behind = info(1)._replace(id="9" * 32)
+    assert keys.bind(state, [behind], "a", 0) == Bound(0, 1)  # a writer whose clock is behind
 
 
 def test_an_array_that_was_overwritten_meanwhile_does_not_come_back_once_the_later_one_is_deleted() -> None:

@@ -104,6 +104,38 @@ ONCE_FAILED = (
     [7.0524, "get", ["m"], 0]]], ["watcher-b", "b", [[7.5193, "get", ["k"], 0]]]],
     [[0.1305, "kill catalog", "", "", 0.0, ""], [0.1526, "cut one way", "a", "b", 13.292, ""]],
     [0.0, 0.0, 0.0, 0.0], []]""",
+    # An array was put while its node was emptied, and the node's shelf was listed anew as the catalog asked for the
+    # array: it passed the answer over, and the array never had a replica.
+    """[0, ["a", "b", "c"], [["client1", "b", [[0.5, "put", ["k"], 1], [1.03, "put_handle", ["h"], 1002, 5, 2]]],
+    ["client2", "c", [[1.0, "drain", ["b"]]]]], [[0.9, "delay call", "there", "", 0.5, "replicate"],
+    [0.9, "delay call", "there", "", 0.8, "dropped"], [1.2, "delay call", "there", "", 1.0, "keep"]],
+    [0.0, 0.0, 0.0, 0.0], []]""",
+    # A call of a keeper came after the node had left: the catalog noted what a node without a shelf may drop.
+    """[2118, ["a", "b", "c"], [["client1", "c", [[1.4708, "drain", ["b"]]]],
+    ["client4", "b", [[1.4366, "put_many", ["k"], 27]]]],
+    [[0.1723, "abandon call", "there", "kill", 15.804, "leave"]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A keeper was stopped just before it dropped an array that others keep, and readers there found it though deleted.
+    """[40231, ["a", "b", "c"], [["client1", "b", [[0.1953, "put_handle", ["j"], 1006, 5, 1, "job"], [1.7348,
+    "get_handle", ["j"], 1001]]], ["client2", "c", [[0.3937, "drain", ["b"], 7]]], ["client3", "c", [[0.7844,
+    "delete_handle", ["j"], 1011]]]], [[0.0727, "stop keeper", "b", "", 9.431, "leave"]], [0.0, 0.0, 0.0, 0.0,
+    0.0], []]""",
+    # A draft was replaced and dropped while its writer had it listed again: the key stood for an array that was gone.
+    """[22636, ["a", "b"], [["client1", "b", [[0.3192, "put_many", ["k", "m"], 4, 6000]]], ["client2", "b",
+    [[0.0071, "put", ["k"], 9], [0.0164, "delete", ["k"], 7], [0.0187, "put", ["k"], 12], [0.1394, "put", ["m"],
+    8], [0.1556, "drain", ["b"], 11]]], ["client3", "b", [[0.0315, "put", ["k"], 14], [0.1654, "get", ["k"],
+    1010]]], ["client4", "a", [[0.1788, "put", ["k"], 1013], [0.2422, "put", ["k"], 24]]]], [[0.3049,
+    "end keeper", "b", "", 0.0, "join_copy"]], [0.1, 0.02, 0.0, 0.05, 0.02], [5183383912723748,
+    14670730177565987, 21055958704748998, 26393922622363870, 32722559461819618, 43519408296633649,
+    49163368991613020, 63268142464166970, 68315325106684790, 95455203101199536, 102991413682618425,
+    119553536953200041, 133643067816340519, 141320889223033652, 178570837917330032, 217482530049223373,
+    220464423749864728, 233046560750675667, 268275478354179398, 297736292576506827, 304480944307320066,
+    346447979414256485, 392831809384611069, 450772993799172478, 476726306293901901, 506229226277245605,
+    543740430765229815, 588390887947228213, 727341517056983523, 757822406546454686, 915604485419651763,
+    929226473344767813, 963584896352452511, 975024050357938675, 1031793496142744749, 1054606760534242242,
+    1070549719745668319, 1089666417694809835, 1098763224026046098, 1173503517894305565, 1199824350463871295,
+    1313627985192936903, 1415941493064164224, 1428827221018994555, 1439042560208877828, 1474165727304720511,
+    1563894505909331380, 1591546953313661947, 1626764879918763147, 1800067436349594314, 1826071938094103396,
+    1837470052317476775], 0, 0, true]""",
 )
 
 
@@ -165,6 +197,10 @@ FOUND_SOON = (
     "lost is not saved",
     "remembered for good",
     "recent for good",
+    "former catalogs answer",
+    "leases are not waited for",
+    "served without a mark",
+    "own copies are not told",
 )
 
 

@@ -13,6 +13,7 @@ from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog import losing, replaced, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.index import Index
+from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.keeper import Keeper
 from outlive.cluster.port import Call
@@ -39,9 +40,12 @@ class PlayedCatalog(Catalog):
         super().__init__(peers)
 
     def take_over(self) -> None:
-        pass
+        if self._cluster.plan.ports:
+            self._turn = succeed(self.driver.peers)
 
     def go_on(self) -> None:
+        if self._cluster.plan.ports:
+            self._answering = Answering(self, self.driver.peers, self._turn, self._cluster.scheduler.kill_running)
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self._process.spawn(
                 work.__name__, self._cluster.rounds_of, self._process, functools.partial(self.driver.run, work)
@@ -99,6 +103,8 @@ class PlayedKeeper(Keeper):
         return self._its_shelf is None and super().adopts()
 
     def go_on(self) -> None:
+        if self._cluster.plan.ports:
+            self.connect()
         for work in (self._make_rounds, self._consider):
             self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
         if self._its_shelf is None:

@@ -11,7 +11,7 @@ from outlive.arrays.shelf import Shelf
 from outlive.cluster.port import Call
 from outlive.errors import OutliveError
 from outlive.testing.history import Operation
-from outlive.testing.simulation import ending, stage
+from outlive.testing.simulation import ending, ports, stage
 from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
 from outlive.testing.simulation.clients import PlayedSession, Works, let_go
 from outlive.testing.simulation.faults import Faults
@@ -50,6 +50,7 @@ class Cluster:
         stage.begin(self.scheduler, plan.seed, self.note_unexpected)
         self.network = Network(self.scheduler, plan.manners, self.say, self._oddity)
         self.network.traced = traced
+        ports.begin(self.network)
         self.machines = {
             node: Machine(node, is_head=node == HEAD, path=folders[node], host=Host(node, roots.get(node, "")))
             for node in plan.nodes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Task, mix
 from outlive.testing.simulation.shown import answer, shown
@@ -34,20 +34,49 @@ class Manners(NamedTuple):
     late: float = 0.0  # up to half a minute more
     lost: float = 0.0  # only if the caller has a time limit
     repeated: float = 0.0  # the call is made, its answer is lost, and it is made again
+    broken: float = 0.0  # only by a port: the connection breaks
+
+
+class Called(Protocol):
+    """What a message is sent to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def machine(self) -> Machine:
+        """The machine that it is on."""
+
+    def take(self, message: Message) -> None:
+        """Take a message that has arrived."""
 
 
 class Message:
     """A call that is under way."""
 
-    __slots__ = ("actor", "args", "caller", "future", "key", "machine", "method", "once", "parts", "process", "repeat")
+    __slots__ = (
+        "actor",
+        "args",
+        "caller",
+        "future",
+        "held_until",
+        "key",
+        "machine",
+        "method",
+        "once",
+        "parts",
+        "process",
+        "repeat",
+    )
 
-    def __init__(self, actor: Actor, method: str, args: tuple[Any, ...], caller: Task, *, once: bool) -> None:
+    def __init__(self, actor: Called, method: str, args: tuple[Any, ...], caller: Task, *, once: bool) -> None:
         self.actor, self.method, self.args, self.once = actor, method, args, once
         self.caller, self.key = caller, mix(caller.key, caller.count, 1)
         self.machine: Machine = caller.process.node
         self.future = Future(caller.process.scheduler)
         self.process: Process | None = None  # the one that makes the call now
         self.repeat = False
+        self.held_until = 0.0  # it does not arrive before this moment
         self.parts: list[Future] | None = None  # the parts of a stream
 
     def __str__(self) -> str:
@@ -250,6 +279,11 @@ class Network:
         self.delayed.clear()
         self.manners = Manners()
 
+    def breaks(self, message: Message) -> bool:
+        """Whether the connection of this request breaks."""
+        broken = self.manners.broken
+        return bool(broken) and self._odd(message, 30, broken, "its connection", "breaks")
+
     def begins(self, method: str) -> None:
         """Do the work that waits for such a call to begin."""
         if self.awaited and method in self.awaited:
@@ -257,7 +291,7 @@ class Network:
                 work()
 
     def call(
-        self, actor: Actor, method: str, args: tuple[Any, ...], *, once: bool = False, ends: bool = True
+        self, actor: Called, method: str, args: tuple[Any, ...], *, once: bool = False, ends: bool = True
     ) -> Message:
         """Send a call. `once`: it is never made again. `ends`: the caller has a time limit."""
         task = self.scheduler.task
@@ -277,7 +311,8 @@ class Network:
         return message
 
     def _arrive(self, message: Message) -> None:
-        if until := self.closed_until(message.machine, message.actor.machine):
+        until = max(message.held_until, self.closed_until(message.machine, message.actor.machine))
+        if until > self.scheduler.now:
             self.scheduler.at(until + 0.001, lambda: self._arrive(message))
         else:
             message.actor.take(message)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import PATIENCE, Call, Failed, Left, NoAnswer, Nobody
 from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.testing.simulation.machines import EPOCH, Machine
@@ -40,12 +42,16 @@ class PlayedPeers:
         self._stuck: dict[str, Future] = {}
         self._gone: set[str] = set()
         self._dead: set[str] = set()
+        self._line = CatalogLine(self.load, self._ask_catalog) if cluster.plan.ports else None
+        self._short_calls = ShortCalls(self) if cluster.plan.ports else None
+        self._has_fetched = False
 
     # --- keepers
 
     def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
-        waiting = {node: _Asked(self, node, call, patience) for node, call in sorted(calls.items())}
-        found: dict[str, Any] = {}
+        found = self._make_short({node: call for node, call in calls.items() if is_short(call)})
+        left = {node: call for node, call in sorted(calls.items()) if node not in found}
+        waiting = {node: _Asked(self, node, call, patience) for node, call in left.items()}
         scheduler = self._cluster.scheduler
         while True:
             for node, one in list(waiting.items()):
@@ -58,7 +64,21 @@ class PlayedPeers:
             scheduler.wait(futures, 1, max(0.0, min(moment, scheduler.now + 1.0) - scheduler.now))
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
+        fetched = self._fetch_by_port(node, call)
+        if node in fetched:
+            return fetched[node]
         return self._answer(self._actor(keeper_name(node), f"node {node} has no keeper"), call, patience)
+
+    def _fetch_by_port(self, node: str, call: Call) -> dict[str, Any]:
+        if not is_small_fetch(call):
+            return {}
+        has_fetched, self._has_fetched = self._has_fetched, True
+        return self._make_short({node: call}) if has_fetched else {}
+
+    def _make_short(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        if self._short_calls is None:
+            return {}
+        return self._short_calls.make({node: call for node, call in sorted(calls.items()) if not self.is_late(node)})
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
         message = self._network.stream(self._actor(keeper_name(node), f"{node} has no keeper"), call.method, call.args)
@@ -136,6 +156,11 @@ class PlayedPeers:
     # --- the catalog
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
+        line = self._line if call.method in CALLED else None
+        answer = THROUGH_RAY if line is None else line.ask(call, patience)
+        return self._ask_catalog(call, patience) if answer is THROUGH_RAY else answer
+
+    def _ask_catalog(self, call: Call, patience: float | None) -> Any:
         return self._answer(self._actor(CATALOG, "this cluster has no catalog"), call, patience)
 
     def tell_catalog(self, call: Call) -> None:

@@ -106,6 +106,7 @@ class Plan(NamedTuple):
     without: frozenset[int] = frozenset()  # keys of what does not go wrong with messages
     memory: int = 0  # bytes that a shelf may hold in memory; 0: it does not spill to disk
     disk: int = 0  # bytes that it may hold on disk
+    ports: bool = False  # whether frequent calls, and arrays, go by ports; otherwise all go through Ray
 
     def dumps(self) -> str:
         return json.dumps(self._replace(without=sorted(self.without)))  # type: ignore[arg-type]

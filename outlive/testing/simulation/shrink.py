@@ -47,6 +47,8 @@ def _smaller(result: Result) -> Iterator[Plan]:
     plan = result.plan
     if plan.manners != Manners():
         yield plan._replace(manners=Manners(), without=frozenset())
+    if plan.ports:
+        yield plan._replace(ports=False)
     for number in range(len(plan.clients)):
         if len(plan.clients) > 1:
             yield plan._replace(clients=plan.clients[:number] + plan.clients[number + 1 :])

@@ -21,10 +21,10 @@ from outlive.arrays import changes, clock, info, ledger, live, lock, remains
 from outlive.arrays.reader import Reader
 from outlive.arrays.spill import room, waiting
 from outlive.arrays.tend import adopt
-from outlive.cluster import tenure
+from outlive.cluster import answering, lines, links, serving, tenure
 from outlive.errors import OutliveError
 from outlive.store import replicas
-from outlive.testing.simulation import green
+from outlive.testing.simulation import calls, green, ports, transfers
 from outlive.testing.simulation.machines import EPOCH
 from outlive.testing.simulation.scheduler import Process, mix, running
 
@@ -104,7 +104,7 @@ def urandom(count: int) -> bytes:
     else:
         _chance += 1
         number = mix(0, _chance)
-    return number.to_bytes(8, "little") * (count // 8 + 1) if count <= 8 else _long(number, count)
+    return (number.to_bytes(8, "little") if count <= 8 else _long(number, count))[:count]
 
 
 def _long(number: int, count: int) -> bytes:
@@ -205,20 +205,22 @@ def set_up() -> None:
     instead |= {"Future": green.Promise}
     if (driver := sys.modules.get("outlive.cluster.driver")) is not None:
         driver.wait = green.wait  # type: ignore[attr-defined]
+    real_uptime = clock.uptime  # which is replaced in its own module too
     for name, module in list(sys.modules.items()):
         if name.startswith(_ROOMS):
             if "time" in vars(module) and name not in _REAL_TIME and not callable(vars(module)["time"]):
                 module.time = time  # type: ignore[attr-defined]
             if vars(module).get("secrets") is secrets:
                 module.secrets = _Secrets()  # type: ignore[attr-defined]
-            if vars(module).get("uptime") is clock.uptime:
+            if vars(module).get("uptime") is real_uptime:
                 module.uptime = lambda: int(time.monotonic() * 1e9)  # type: ignore[attr-defined]
             if name not in _REAL_THREADS:
                 for what, other in instead.items():
                     if what in vars(module):
                         setattr(module, what, other)
-    os.urandom = urandom
+    os.urandom = random._urandom = urandom  # type: ignore[attr-defined]  # noqa: SLF001 - of `SystemRandom`
     _play_raylets()
+    _play_ports()
     _count_steps()
     room.locks = dict
     waiting.locks = dict  # type: ignore[attr-defined]  # the kernel's list of locks is a hint, and the whole machine's
@@ -261,6 +263,15 @@ def _play_raylets() -> None:
     tenure.apply = budget  # type: ignore[attr-defined,assignment]
     tenure.default_root = lambda: (node().host.root, None)  # type: ignore[attr-defined]
     adopt._started = started  # noqa: SLF001
+
+
+def _play_ports() -> None:
+    """Have servers listen at played ports, and all else connect to those."""
+    lines.Line = calls.PlayedLine  # type: ignore[attr-defined,assignment]
+    answering.Server = calls.PlayedServer  # type: ignore[attr-defined,assignment]
+    answering._is_gone = ports.is_gone  # noqa: SLF001
+    links.Link = transfers.PlayedLink  # type: ignore[attr-defined,assignment]
+    serving.Server = transfers.PlayedServer  # type: ignore[attr-defined,assignment]
 
 
 class _Listens(logging.Handler):

@@ -17,6 +17,7 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.tending import Tending
 from outlive.testing.simulation.adoption_faults import ADOPTION, Change
+from outlive.testing.simulation.port_faults import PORTS
 
 
 def _sent_without_a_mark() -> Iterator[Change]:
@@ -125,9 +126,9 @@ _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _remembered_for_good: "watched",
     _recent_for_good: "handles",
 }
-THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS} | ADOPTION
+THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS} | ADOPTION | PORTS
 THEME_OF = {function.__name__.strip("_").replace("_", " "): theme for function, theme in _FAULTS.items()}
-THEME_OF |= dict.fromkeys(ADOPTION, "restarts")
+THEME_OF |= dict.fromkeys(ADOPTION, "restarts") | dict.fromkeys(PORTS, "ports")
 """By name of a planted fault: the theme that finds it soon, if there is one. Others may find it too."""
 THEME_OF |= {
     "forget to forbid": "watched",

@@ -28,7 +28,8 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
     rng, plan = random.Random(f"theme of {seed}"), drawn(seed)  # noqa: S311
     chosen = rng.choices([None, *THEMES], [_WITHOUT, *_OFTEN.values()])[0]
     chosen = theme or chosen
-    return plan if chosen is None else THEMES[chosen](rng, plan)
+    plan = plan if chosen is None else THEMES[chosen](rng, plan)
+    return plan if plan.ports or rng.random() > _WITH_PORTS else _by_ports(plan, 0.02)
 
 
 def _handles(rng: random.Random, plan: Plan) -> Plan:
@@ -284,6 +285,30 @@ def _watched(rng: random.Random, plan: Plan) -> Plan:
     return plan._replace(clients=(*plan.clients, *clients), faults=tuple(sorted(faults)))
 
 
+def _ports(rng: random.Random, plan: Plan) -> Plan:
+    """Calls and arrays go by ports, whose connections break, while a catalog or keeper goes on beside its successor."""
+    kinds = {"put": 4, "get": 6, "delete": 2, "put_handle": 2, "get_handle": 4, "delete_handle": 2, "get_many": 1}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        keys = KEYS if kind == "get_many" else (rng.choice(HANDLES[:1] if kind.endswith("handle") else KEYS),)
+        return Op(at, kind, keys, value, LARGE if rng.random() < 0.2 else SMALL, 2 if rng.random() < 0.3 else 1)
+
+    def a_fault(at: float) -> Fault:
+        seconds = round(rng.choice((0.5, 3.0, 8.0)) * rng.uniform(0.1, 1.0), 3)
+        kind = rng.choices(("replace catalog", "stop catalog", "kill catalog", "replace keeper"), (5, 2, 2, 1))[0]
+        target = rng.choice(plan.nodes) if kind.endswith("keeper") else ""
+        upon = rng.choice(("bind", "replace", "find", "join_copy")) if kind == "kill catalog" else ""
+        return Fault(at, kind, target, "", 0.0 if kind.startswith("kill") else seconds, upon)
+
+    plan = _with_faults(rng, _with_ops(rng, plan, 6, an_op), 2, a_fault)
+    return _by_ports(plan, rng.choice((0.0, 0.02, 0.1)))
+
+
+def _by_ports(plan: Plan, broken: float) -> Plan:
+    return plan._replace(ports=True, manners=plan.manners._replace(broken=broken))
+
+
 def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[float], Fault]) -> Plan:
     """Add faults close to operations of clients: at most so many."""
     moments = [op.at for client in plan.clients for op in client.ops] or [1.0]
@@ -306,6 +331,7 @@ def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float,
 
 
 _WITHOUT = 6  # the weight of no theme
+_WITH_PORTS = 0.1  # part of the other schedules in which calls and arrays go by ports too
 _OFTEN: dict[Theme, float] = {
     _handles: 1.0,
     _lifetimes: 1.0,
@@ -319,5 +345,6 @@ _OFTEN: dict[Theme, float] = {
     _watched: 0.7,
     _views: 0.5,
     _restarts: 0.7,
+    _ports: 1.0,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}

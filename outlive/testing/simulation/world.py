@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from outlive.arrays.layout import WAYS
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.root import shelf_folder
 from outlive.arrays.shelf import Shelf
@@ -125,6 +126,7 @@ def empty_shelf(path: str) -> str:
                 else:
                     os.unlink(entry.path)
         os.truncate(f"{path}/ended", 0)
+    shutil.rmtree(f"{path}/{WAYS}", ignore_errors=True)
     for name in ("keeper", "disk"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}/{name}")
