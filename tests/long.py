@@ -29,9 +29,8 @@ LONG = (
     "workers/test_harmless.py::test_the_same_with_recycle",
     "workers/test_harmless.py::test_of_the_test",
     r"workers/test_trim_killed.py::test_its_leases_are_returned\[(ask_to_exit|give_back|let_exit-SIGTERM)",
-    r"workers/test_guard.py::test_one_that_ends_while_it_holds_a_worker_gives_it_back\[(ray.kill|SIGSTOP)",
     "arrays/test_full_disks.py::",
-    r"arrays/test_spill_faults.py::test_at_every_call\[.*(from then on|a quota)",
+    r"arrays/test_spill_faults.py::test_at_every_call\[.*(from then on)",
     "testing/test_simulation.py::test_(schedules_hold|faults_that_are_planted_are_found)",
     # a model against a real Ray
     "workers/test_inspect_settings.py::test_reasons_that_settings_make",
@@ -60,9 +59,8 @@ LONG = (
     "workers/test_leaving_nodes.py::",
     "workers/test_recycle.py::test_(a_large_argument|a_limit_below|a_worker_that_others|generators|options|a_worker_leaves_when)",
     # Ray lets its workers go after many seconds
-    "workers/test_inspect.py::test_a_spent_owner",
     "workers/test_looking.py::test_(rounds_that_let_workers_go|the_node_stays_idle|an_exact_look)",
-    "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several|those_that|what_another)",
+    "workers/test_ended_jobs.py::test_(those_that|what_another)",
     # one of its kind is short
     r"arrays/test_warm.py::test_arrays_that_are_not_contiguous\[1-",
     "cluster/test_sessions.py::test_with_token_authentication",
@@ -76,7 +74,6 @@ LONG = (
     "lint/test_pages_run.py::",
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
-    "explain/test_fuzz.py::test_memory",
     "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
@@ -102,8 +99,20 @@ LONGEST = (
     # one of the two autoscalers is enough in the shorter form
     r"nodes/test_scale_down.py::test_a_node_(that_cannot_see|of_min_workers)\w*\[v1",
     r"workers/test_leaving_nodes.py::test_a_node_leaves\[2",
-    r"workers/test_leaving_nodes.py::test_a_node_with_arrays_leaves\w*\[1",
-    r"lint/test_pages_run.py::test_pages\[(?!OUT202|OUT602)",  # each starts programs of its own
+    "workers/test_leaving_nodes.py::test_a_node_with_arrays_leaves",
+    "nodes/test_scale_down.py::test_a_node_of_min_workers",
+    r"nodes/test_scale_down.py::test_both_nodes_leave\w*\[v1",
+    r"lint/test_pages_run.py::test_pages\[(?!OUT202)",  # each starts programs of its own
+    # most of a minute each, and others of the same file try nearly the same
+    "nodes/test_pods.py::test_a_pod_that_is_killed_in_the_midst",
+    r"demo/test_demo_run.py::test_interrupt_ends_all\[outlive",
+    r"examples/test_examples.py::test_it_runs\[(stages|io_manager|idle_workers)",
+    "explain/test_fuzz.py::test_memory",
+    r"arrays/test_spill_faults.py::test_at_every_call\[.*a quota",
+    r"workers/test_guard.py::test_one_that_ends_while_it_holds_a_worker_gives_it_back\[(ray.kill|SIGSTOP)",
+    "workers/test_inspect.py::test_a_spent_owner",
+    "workers/test_recycle.py::test_the_worker_leaves_after_the_task",
+    "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several)",
 )
 
 

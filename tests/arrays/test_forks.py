@@ -174,4 +174,4 @@ def test_a_child_that_is_forked_as_segments_are_closed_keeps_no_lock(shelf: Shel
         file.close()
         opened_locked(path, SHARED).close()
 
-    assert_no_child_has_it(path, open_and_close, few(200))
+    assert_no_child_has_it(path, open_and_close, few(100))
