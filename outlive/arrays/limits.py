@@ -5,6 +5,7 @@ docs/memory.md tells users how these are computed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -30,39 +31,85 @@ def is_of_handler(error: BaseException) -> bool:
 
 _CGROUPS = "/sys/fs/cgroup"
 _OWN = "/proc/self/cgroup"
+_MEMINFO = "/proc/meminfo"
+_MEMORY = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""By the version of cgroups: the files with the limit of memory and its use, and what of that can be dropped."""
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 
 
 def memory_limit() -> int:
     """Bytes of memory that this process may use: all memory, or the smallest limit of its cgroup and those above."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in _cgroup_limits():
-        try:
-            with open(path) as file:
-                limits.append(int(file.read()))
-        except (OSError, ValueError):  # this cgroup version is not there, or the limit is "max"
-            continue
+    for folder, version in cgroups("memory"):
+        with contextlib.suppress(OSError, ValueError):  # this cgroup version is not there, or the limit is "max"
+            limits.append(_number(f"{folder}/{_MEMORY[version][0]}"))
     return min(limit for limit in limits if limit > 0)
 
 
-def _cgroup_limits() -> Iterator[str]:
-    """The files that may hold a limit of memory."""
+def memory_left() -> int:
+    """Bytes that this process may still take without taking them from others, on the machine and by its cgroups.
+
+    Files that were read and can be dropped are no use of memory. Source: proc_meminfo(5), "MemAvailable";
+    Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, "memory.stat".
+    """
+    left = [memory_limit()]
+    with contextlib.suppress(OSError, ValueError):
+        left.append(_entry(_MEMINFO, "MemAvailable:") << 10)
     for folder, version in cgroups("memory"):
-        yield f"{folder}/memory.max" if version == 2 else f"{folder}/memory.limit_in_bytes"
+        limit, used, droppable = _MEMORY[version]
+        with contextlib.suppress(OSError, ValueError):
+            dropped = _entry(f"{folder}/memory.stat", droppable)
+            left.append(_number(f"{folder}/{limit}") - _number(f"{folder}/{used}") + dropped)
+    return max(0, min(left))
+
+
+def _number(path: str) -> int:
+    with open(path) as file:
+        return int(file.read())
+
+
+def _entry(path: str, name: str) -> int:
+    """The number behind a name in a file of names and numbers. Raises ValueError: it has no such name."""
+    with open(path) as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == [name]:
+                return int(words[1])
+    raise ValueError(name)
 
 
 def cgroups(controller: str) -> Iterator[tuple[str, int]]:
     """The folders that may limit this process, for cgroup versions 2 and 1; each with its version.
 
-    A container may see its own cgroup as the root. Source: cgroups(7), "/proc/[pid]/cgroup".
+    A container may see its own cgroup as the root, while the kernel names it from the machine's. Source: cgroups(7),
+    "/proc/[pid]/cgroup"; proc_pid_mountinfo(5), "root".
     """
-    yield _CGROUPS, 2
-    yield f"{_CGROUPS}/{controller}", 1
+    tops = {2: _CGROUPS, 1: f"{_CGROUPS}/{controller}"}
+    for version, top in tops.items():
+        yield top, version
     for number, controllers, own in _memberships():
-        folder = own.rstrip("/")
-        while folder and _limits(number, controllers, controller):
-            yield (f"{_CGROUPS}{folder}", 2) if number == "0" else (f"{_CGROUPS}/{controller}{folder}", 1)
+        if not _limits(number, controllers, controller):
+            continue
+        version = 2 if number == "0" else 1
+        root = _mounted().get(os.path.realpath(tops[version]), "").rstrip("/")
+        folder = own.removeprefix(root) if f"{own}/".startswith(f"{root}/") else own
+        while folder := folder.rstrip("/"):
+            yield f"{tops[version]}{folder}", version
             folder = folder.rpartition("/")[0]
+
+
+@functools.lru_cache(1)
+def _mounted() -> dict[str, str]:
+    """By where a file system of cgroups is mounted: the cgroup that is seen there."""
+    try:
+        with open("/proc/self/mountinfo", errors="replace") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {fields[4]: fields[3] for fields in mounts if fields[fields.index("-") + 1].startswith("cgroup")}
 
 
 def own_cgroup() -> str:

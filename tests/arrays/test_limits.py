@@ -16,6 +16,7 @@ from outlive.arrays.limits import (
     default_spill_folder,
     existing,
     is_in_memory,
+    memory_left,
     memory_limit,
 )
 from outlive.tune import facts
@@ -38,6 +39,36 @@ def test_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
     (tmp_path / file).write_text(content)
     monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
     assert memory_limit() == limit
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Of the machine, and of each cgroup above; a cache of files that can be dropped is left too."""
+    top, (limit, used, droppable) = tmp_path / "memory" if version == 1 else tmp_path, limits._MEMORY[version]
+    nested = top / "pod" / "one"
+    nested.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("4:memory:/pod/one\n" if version == 1 else "0::/pod/one\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable: 500 kB\n")
+    monkeypatch.setattr(limits, "_OWN", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
+    monkeypatch.setattr(limits, "_MEMINFO", str(tmp_path / "meminfo"))
+    assert memory_left() == 500 << 10
+
+    def cgroup(folder: Path, *, most: int | str, use: int, cache: int) -> None:
+        (folder / limit).write_text(f"{most}\n")
+        (folder / used).write_text(f"{use}\n")
+        (folder / "memory.stat").write_text(f"anon 5\n{droppable} {cache}\nactive_file 7\n")
+
+    cgroup(nested, most="max", use=900_000, cache=0)
+    assert memory_left() == 500 << 10
+    cgroup(nested, most=400_000, use=300_000, cache=50_000)
+    assert memory_left() == 150_000
+    cgroup(nested.parent, most=500_000, use=450_000, cache=0)
+    assert memory_left() == 50_000, "the limit of a cgroup above holds for all below it"
+    cgroup(nested.parent, most=500_000, use=600_000, cache=0)
+    assert memory_left() == 0
+    (tmp_path / "meminfo").unlink()
+    assert memory_left() == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups")
@@ -65,6 +96,29 @@ def test_own_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str,
     (tmp_path / "cgroup").write_text(lines)
     monkeypatch.setattr(limits, "_OWN", str(tmp_path / "cgroup"))
     assert facts.look().cgroup == own
+
+
+@pytest.mark.parametrize(
+    ("lines", "version"), [("4:cpu,memory:/docker/ab/jobs/one\n", 1), ("0::/docker/ab/jobs/one\n", 2)]
+)
+def test_a_nested_cgroup_of_a_container_that_sees_its_own_as_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, version: int
+) -> None:
+    """The kernel then names the cgroup from the machine's root, but its folder is below the container's."""
+    (tmp_path / "cgroup").write_text(lines)
+    top = tmp_path / "memory" if version == 1 else tmp_path
+    nested = top / "jobs" / "one"
+    nested.mkdir(parents=True)
+    name = "memory.limit_in_bytes" if version == 1 else "memory.max"
+    (top / name).write_text("9000000")
+    (nested / name).write_text("4096000")
+    (top / "docker" / "ab" / "jobs" / "one").mkdir(parents=True)
+    monkeypatch.setattr(limits, "_OWN", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
+    monkeypatch.setattr(limits, "_mounted", lambda: {str(top): "/docker/ab"})
+    assert memory_limit() == 4096000
+    monkeypatch.setattr(limits, "_mounted", lambda: {str(top): "/docker/a"})  # not above this one
+    assert memory_limit() == 9000000
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no memory file system known")
