@@ -31,9 +31,12 @@ def default_root() -> tuple[str, str | None]:
         reason = f"this system has no {SHARED_MEMORY}"
     else:
         room = shared.f_blocks * shared.f_frsize
-        if room >= LEAST_SHARED_MEMORY and os.access(SHARED_MEMORY, os.W_OK):
+        if room < LEAST_SHARED_MEMORY:
+            reason = f"{SHARED_MEMORY} has only {room >> 20} MiB (for Docker: --shm-size=8g)"
+        elif not os.access(SHARED_MEMORY, os.W_OK):
+            reason = f"this user may not write to {SHARED_MEMORY} (chmod 1777 lets all users)"
+        else:
             return f"{SHARED_MEMORY}/{folder}", None
-        reason = f"{SHARED_MEMORY} has only {room >> 20} MiB (for Docker: --shm-size=8g)"
     return os.path.join(tempfile.gettempdir(), folder), reason
 
 

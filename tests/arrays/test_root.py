@@ -41,6 +41,16 @@ def test_tiny_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--shm-size" in reason
 
 
+def test_shared_memory_that_this_user_may_not_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_memory_of(monkeypatch, GIB)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    path, reason = default_root()
+    assert path.startswith(tempfile.gettempdir())
+    assert reason is not None
+    assert "may not write to /dev/shm" in reason
+    assert "MiB" not in reason, "there is enough"
+
+
 def test_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OUTLIVE_ROOT", raising=False)
     monkeypatch.setattr(roots, "SHARED_MEMORY", "/nowhere/shm")
