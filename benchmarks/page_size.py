@@ -6,9 +6,9 @@ memory may be too scattered for them. `python -m benchmarks.page_size` prints th
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import mmap
-import os
 import re
 import tempfile
 
@@ -36,27 +36,22 @@ def pages_in(folder: str) -> str:
             with mmap.mmap(file.fileno(), _SIZE) as made:
                 for offset in range(0, _SIZE, mmap.PAGESIZE):
                     made[offset] = 1
-                return LARGE if _mapped_by_large(os.fstat(file.fileno())) > _SIZE // 2 else SMALL
+                address = ctypes.addressof(ctypes.c_char.from_buffer(made))
+                return LARGE if in_large_pages(address) > _SIZE // 2 else SMALL
     except OSError:  # no such folder, as on macOS, or no room in it
         return SMALL
 
 
-def _mapped_by_large(status: os.stat_result) -> int:
-    """Bytes of a file that this process has mapped by pages of 2 MiB. Source: proc_pid_smaps(5)."""
-    is_of_file = False
+def in_large_pages(address: int) -> int:
+    """Bytes of the map at this address that this process sees through pages of 2 MiB. Source: proc_pid_smaps(5)."""
+    found = False
     with open("/proc/self/smaps", errors="replace") as file:
         for line in file:
-            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-                fields = line.split()
-                is_of_file = fields[4] == str(status.st_ino) and _device(fields[3]) == status.st_dev
-            elif is_of_file and line.startswith("ShmemPmdMapped:"):
+            if limits := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+                found = int(limits[1], 16) <= address < int(limits[2], 16)
+            elif found and line.startswith("ShmemPmdMapped:"):
                 return int(line.split()[1]) << 10
     return 0
-
-
-def _device(text: str) -> int:
-    major, minor = (int(part, 16) for part in text.split(":"))
-    return os.makedev(major, minor)
 
 
 if __name__ == "__main__":

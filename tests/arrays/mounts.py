@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.page_size import in_large_pages
 from outlive.arrays import draft as drafts
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
@@ -93,15 +94,9 @@ def huge(base: Path, how: str) -> None:
 
 
 def in_huge_pages(array: np.ndarray[Any, Any]) -> int:
-    """Bytes of a mapped array that this process sees through huge pages; each byte is read first."""
-    assert array.any()
-    address, found = array.__array_interface__["data"][0], False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if limits := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-            found = int(limits[1], 16) <= address < int(limits[2], 16)
-        elif found and line.startswith("ShmemPmdMapped:"):
-            return int(line.split()[1]) << 10
-    return 0
+    """Bytes of a mapped array that this process sees through huge pages. It reads the array first."""
+    assert array.all()
+    return in_large_pages(array.__array_interface__["data"][0])
 
 
 def advised(base: Path) -> None:
