@@ -7,11 +7,9 @@ with the last of its processes.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,12 +22,12 @@ from benchmarks.cluster import GIB
 from benchmarks.line import Line
 from benchmarks.page_size import FOLDER, LARGE
 from outlive.arrays.limits import memory_limit
+from outlive.tune.mount import in_english, said
+from outlive.tune.private import end_with, on_private_mount
 
 SETTING = "within_size"  # huge pages for files that are large enough: what `outlive tune` advises
 _NEEDED = 10 * GIB  # Ray's arena, a shelf's budget, and some room: what the largest of these rows may take
 _ROW = re.compile(r"[\w-]+: .*\d+ s\n")
-_SCRIPT = 'mount -t tmpfs -o "$1" outlive-bench "$2" && shift 2 && exec "$@"'
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _PATIENCE = 60.0  # seconds, for a child that only looks
 
 
@@ -44,7 +42,7 @@ def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
     with tempfile.TemporaryDirectory(prefix="outlive-bench-") as folder:
         path = Path(folder, "lines.json")
         rows = ["--pages", "here", "--output", str(path), "--only", *names, *(["--quick"] if quick else [])]
-        whole = on_private_mount([sys.executable, "-m", "benchmarks.pages", str(os.getpid()), *rows])
+        whole = covered([sys.executable, "-m", "benchmarks.pages", str(os.getpid()), *rows])
         with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as child:
             assert child.stdout is not None
             try:
@@ -61,35 +59,29 @@ def measure(names: list[str], *, quick: bool) -> Iterator[list[Line]]:
 
 def refused() -> str | None:
     """Why there is no private mount with large pages for this process; None if there is."""
-    command = on_private_mount([sys.executable, "-m", "benchmarks.page_size"])
+    command = covered([sys.executable, "-m", "benchmarks.page_size"])
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=Path(__file__).parents[1]
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+            cwd=Path(__file__).parents[1],
+            env=in_english(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip() and "dmesg(1)" not in line]
-        return lines[-1].strip() if lines else f"exit {done.returncode}"
+        return said(done.stderr)
     found = done.stdout.strip()
     return None if found == LARGE else f"files of a private mount with huge={SETTING} have pages of {found} here"
 
 
-def on_private_mount(command: list[str]) -> list[str]:
+def covered(command: list[str]) -> list[str]:
     """The command that runs another where a tmpfs with huge pages, which nobody else sees, covers `FOLDER`."""
-    own = ["unshare", "--mount", "--propagation", "private"]
-    if os.geteuid() != 0:
-        own += ["--user", "--map-root-user"]
     size = min(_NEEDED, psutil.virtual_memory().available // 2, memory_limit() // 2)
-    options = f"mode=1777,size={size},huge={SETTING}"
-    return [*own, "sh", "-c", _SCRIPT, "sh", options, FOLDER, *command]
-
-
-def end_with(parent: int) -> None:
-    """Have this process terminated when its parent ends, however that does: a row goes on for minutes."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before
-        sys.exit(128 + signal.SIGTERM)
+    return on_private_mount(command, FOLDER, f"mode=1777,size={size},huge={SETTING}")
 
 
 if __name__ == "__main__":

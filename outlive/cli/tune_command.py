@@ -8,12 +8,13 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import AsJson
-from outlive.cli.text import print_json
+from outlive.cli.text import hanging, print_json, width
 from outlive.units import format_size
 
 if TYPE_CHECKING:
     from outlive.tune.advice import Advice
     from outlive.tune.facts import Facts
+    from outlive.tune.mount import Mount
     from outlive.tune.speed import Speeds
 
 _ROWS = {"put": "put, new memory", "put_again": "put, recycled", "first_read": "first read", "memcpy": "plain memcpy"}
@@ -92,7 +93,8 @@ def _document(
 ) -> dict[str, Any]:
     return {
         **facts._asdict(),
-        "mount": {**facts.mount._asdict(), "huge": facts.mount.huge},
+        "mount": _mount(facts.mount),
+        "shared_memory": None if facts.shared_memory is None else _mount(facts.shared_memory),
         "bytes_per_second": None if now is None else now._asdict(),
         "bytes_per_second_with_huge_pages": None if tuned is None else tuned._asdict(),
         "times_faster": None if now is None or tuned is None else tuned.times(now),
@@ -101,34 +103,56 @@ def _document(
     }
 
 
+def _mount(mount: Mount) -> dict[str, Any]:
+    return {**mount._asdict(), "huge": mount.huge}
+
+
 def _show(facts: Facts, found: list[Advice], now: Speeds | None, tuned: Speeds | None, refused: str | None) -> None:
-    mount = facts.mount
+    mount, room = facts.mount, width()
     typer.secho(f"{facts.root} on {mount.folder}", bold=True)
-    pages = f"huge={mount.huge}; the kernel says {facts.kernel_setting}" if facts.huge_page else "this kernel has none"
     limit = "no limit" if not mount.inodes else f"{mount.free_inodes} free of {mount.inodes}"
     for label, value in (
         ("file system", f"{mount.kind}, {format_size(mount.free)} free of {format_size(mount.size)}"),
-        ("options", ",".join(dict.fromkeys((*mount.flags, *mount.options)))),
-        ("huge pages", pages),
+        ("options", ("," if room is None else ", ").join(dict.fromkeys((*mount.flags, *mount.options)))),
+        ("huge pages", _pages(facts)),
         ("files", limit),
-        ("a process", f"{facts.descriptors} descriptors, {facts.maps or '?'} maps"),
+        ("a process", f"{_number(facts.descriptors)} descriptors, {facts.maps or '?'} maps"),
         ("cgroup", f"{facts.cgroup or 'none'}: {format_size(facts.memory)} memory, {facts.cores:g} cores"),
     ):
-        typer.echo(f"   {label:<12} {value}")
+        _say(f"   {label:<12} ", value, room)
     if now is not None:
         _show_speeds(now, tuned)
     if refused is not None:
         typer.secho("not measured: ", fg="yellow", bold=True, nl=False)
-        typer.echo(refused)
+        typer.echo("\n".join(hanging("", refused, room and room - 14)).replace("\n", "\n" + " " * 14))
     for number, one in enumerate(found, 1):
-        typer.secho(f"\n{number}. {one.what}  ", bold=True, nl=False)
+        typer.secho("\n" + "\n".join(hanging(f"{number}. ", one.what, room)) + "  ", bold=True, nl=False)
         typer.secho(f"[{one.kind}]", dim=True)
         gain = _gain(now, tuned) if one.kind == "small-pages" else ""
-        typer.echo(f"   why   {one.why}{gain}")
+        _say("   why   ", f"{one.why}{gain}", room)
         for way in one.ways:
-            typer.echo(f"   fix   {way.where}:\n         {way.command}")
+            _say("   fix   ", f"{way.where}:", room)
+            for line in way.command.splitlines():  # never broken: it is to be copied
+                typer.echo(f"         {line}")
     if not found:
         typer.echo("\nnothing to advise")
+
+
+def _say(begin: str, text: str, room: int | None) -> None:
+    for line in hanging(begin, text, room):
+        typer.echo(line)
+
+
+def _pages(facts: Facts) -> str:
+    if not facts.huge_page or facts.kernel_setting is None:
+        return "this kernel has none for shared memory"
+    if facts.mount.kind != "tmpfs":
+        return f"none on {facts.mount.kind}; the kernel says {facts.kernel_setting} for shared memory"
+    return f"huge={facts.mount.huge}; the kernel says {facts.kernel_setting}"
+
+
+def _number(limit: int) -> str:
+    return "any number of" if limit < 0 else str(limit)
 
 
 def _show_speeds(now: Speeds, tuned: Speeds | None) -> None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import NamedTuple
 
+from outlive.arrays.huge import KERNEL
+from outlive.arrays.root import LEAST_SHARED_MEMORY, SHARED_MEMORY
 from outlive.tune.facts import Facts
-from outlive.tune.mount import IN_MEMORY, Mount, fstab_line, remount_command
+from outlive.tune.mount import IN_MEMORY, Mount, fstab_line, huge_option, in_fstab, remount_command, size_option
 from outlive.tune.record import WANTED
 from outlive.units import format_size
 
-_SMALL = 512 << 20  # bytes of shared memory below which outlive keeps arrays on disk
 _DESCRIPTORS, _MAPS = 65_536, 262_144
-_SETTING = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+_SETTING = f"{KERNEL}/shmem_enabled"
+_ROOT, _LAST = "now, as root", "to last"
+_FSTAB = f"/etc/fstab, {_LAST}, in place of the line for this folder if it has one"
+_CONTAINER = "Kubernetes, in the pod's spec, where a privileged container is allowed"
+_ON_DISK = "Arrays then go through the disk's file system, and the disk is read for all that does not fit into memory."
+_LEAST = LEAST_SHARED_MEMORY >> 20
+_LITTLE = (
+    f"Below {_LEAST} MiB of shared memory (Docker gives 64 MiB by default) outlive keeps arrays on disk. {_ON_DISK}"
+)
 
 
 class Way(NamedTuple):
-    """One way to make a change: a command or a setting, and where it goes."""
+    """One way to make a change: commands or lines of a file, and where they go."""
 
     where: str
     command: str
@@ -43,8 +53,16 @@ def _huge(facts: Facts) -> Advice | None:
         return None
     page = format_size(facts.huge_page)
     if facts.kernel_setting == "deny":
-        why = "The kernel then gives them to no mount, whatever its options say."
-        return Advice("huge-pages-denied", f"{_SETTING} says deny", why, (Way("now", f"echo never > {_SETTING}"),))
+        return Advice(
+            "huge-pages-denied",
+            f"{_SETTING} says deny",
+            "The kernel then gives huge pages to no mount, whatever its options say. `never` leaves it to each mount: "
+            "once it is set, `outlive tune` says what this one gives.",
+            (
+                Way(_ROOT, f"echo never > {_SETTING}"),
+                Way(f"/etc/tmpfiles.d/outlive.conf, {_LAST}", f"w {_SETTING} - - - - never"),
+            ),
+        )
     if mount.huge in (WANTED, "always"):
         return None
     fills = f"With huge={WANTED} only files that fill such pages get them, so small files waste nothing."
@@ -66,35 +84,79 @@ def _huge(facts: Facts) -> Advice | None:
 
 
 def _remounts(mount: Mount) -> tuple[Way, ...]:
-    command = shlex.join(remount_command(mount.folder, WANTED))
+    command = shlex.join(remount_command(mount.folder, huge_option(WANTED)))
+    options = f"mode=1777,{size_option(mount.size)},{huge_option(WANTED)}"
     return (
-        Way("now, as root (or: outlive tune --apply)", command),
-        Way("/etc/fstab, to last", fstab_line(mount, WANTED)),
+        Way(f"{_ROOT} (or: outlive tune --apply)", command),
+        Way(_FSTAB, fstab_line(mount, WANTED)),
+        Way(f"{_CONTAINER}; `shm` is its emptyDir of medium Memory", _init_container("huge-pages", command, mount)),
         Way(
-            "Kubernetes: a privileged init container that mounts the pod's emptyDir (medium: Memory) there",
-            f"command: [sh, -c, {command!r}]",
-        ),
-        Way(
-            "Docker, whose --shm-size and --tmpfs take no huge=: use the machine's own, remounted there",
-            "docker run --ipc=host ...",
+            "Docker, whose --shm-size and --tmpfs take no huge=: a volume that is a tmpfs",
+            f"docker volume create --opt type=tmpfs --opt device=tmpfs --opt o={options} shm\n"
+            f"docker run --mount {shlex.quote(f'type=volume,src=shm,dst={mount.folder}')} ...",
         ),
     )
 
 
+def _init_container(name: str, command: str, mount: Mount | None = None) -> str:
+    """Lines of YAML. JSON's strings are YAML's too."""
+    lines = [
+        "initContainers:",
+        f"- name: {name}",
+        "  image: IMAGE  # that of the pod",
+        f"  command: [sh, -c, {json.dumps(command)}]",
+        "  securityContext: {privileged: true, runAsUser: 0, runAsNonRoot: false}",
+    ]
+    if mount is not None:
+        lines.append(f"  volumeMounts: [{{name: shm, mountPath: {json.dumps(mount.folder)}}}]")
+    return "\n".join(lines)
+
+
 def _size(facts: Facts) -> Advice | None:
-    mount = facts.mount
-    if mount.kind == IN_MEMORY and mount.size >= _SMALL:
+    mount, shared = facts.mount, facts.shared_memory
+    if facts.why_on_disk is not None:
+        what = f"outlive keeps arrays on disk, in {facts.root}: {facts.why_on_disk}"
+        if shared is not None and shared.size >= LEAST_SHARED_MEMORY:
+            return Advice("shared-memory-closed", what, _ON_DISK, (Way(_ROOT, f"chmod 1777 {SHARED_MEMORY}"),))
+        return Advice("little-shared-memory", what, _LITTLE, _larger(facts, shared))
+    if mount.kind == IN_MEMORY and mount.size >= LEAST_SHARED_MEMORY:
         return None
-    half = max(1, facts.memory // 2 >> 30)
-    kept = "keeps arrays" if mount.kind == IN_MEMORY else f"keeps arrays in {mount.folder}, which is not memory,"
+    if mount.kind == IN_MEMORY:
+        what = (
+            f"{mount.folder} has only {format_size(mount.size)}, and outlive keeps arrays there, as OUTLIVE_ROOT says"
+        )
+        return Advice(
+            "little-shared-memory", what, "Arrays that do not fit are spilled or refused.", _larger(facts, mount)
+        )
+    if shared is not None and mount.folder == shared.folder:
+        what = f"{SHARED_MEMORY} is no tmpfs but {mount.kind}"
+        return Advice("little-shared-memory", what, _ON_DISK, _larger(facts, shared))
     return Advice(
-        "little-shared-memory",
-        f"outlive {kept} on {format_size(mount.size)}",
-        "Below 512 MiB of shared memory, as Docker gives by default (64 MiB), outlive keeps arrays on disk.",
-        (
-            Way("now, as root", f"mount -o remount,size={half}g /dev/shm"),
-            Way("Docker", f"docker run --shm-size={half}g ..."),
-            Way("Kubernetes", f"an emptyDir of medium Memory and sizeLimit {half}Gi, mounted at /dev/shm"),
+        "root-on-disk",
+        f"outlive keeps arrays on disk ({mount.kind}), in {facts.root}, as OUTLIVE_ROOT says",
+        _ON_DISK,
+        (Way("where Ray starts", "unset OUTLIVE_ROOT"),),
+    )
+
+
+def _larger(facts: Facts, mount: Mount | None) -> tuple[Way, ...]:
+    """How this mount, or one at /dev/shm, gets as large as half of the memory."""
+    gigabytes = max(1, facts.memory // 2 >> 30)
+    size = f"size={gigabytes}g"
+    new, folder = f"rw,nosuid,nodev,mode=1777,{size}", SHARED_MEMORY
+    if mount is not None and mount.kind == IN_MEMORY and mount.folder != "/dev":
+        folder = mount.folder
+        command = shlex.join(remount_command(folder, size))
+    else:
+        command = f"mkdir -p {folder} && mount -t tmpfs -o {new} tmpfs {folder}"
+    return (
+        Way(f"{_ROOT}, before Ray starts", command),
+        Way(_FSTAB, f"tmpfs {in_fstab(folder)} tmpfs {new} 0 0"),
+        Way("Docker", f"docker run --shm-size={gigabytes}g ..."),
+        Way(
+            "Kubernetes, in the pod's spec and in that of its container",
+            f"volumes: [{{name: shm, emptyDir: {{medium: Memory, sizeLimit: {gigabytes}Gi}}}}]\n"
+            f"volumeMounts: [{{name: shm, mountPath: {json.dumps(folder)}}}]",
         ),
     )
 
@@ -105,20 +167,28 @@ def _descriptors(facts: Facts) -> Advice | None:
     return _limit(
         "few-descriptors",
         f"a process may open {facts.descriptors} files",
-        Way("the shell that starts Ray", f"ulimit -n {_DESCRIPTORS}"),
-        Way("systemd", f"LimitNOFILE={_DESCRIPTORS}"),
+        Way("the shell that starts Ray, with the rights of root", f"sudo prlimit --pid $$ --nofile={_DESCRIPTORS}"),
+        Way(f"/etc/security/limits.d/outlive.conf, {_LAST}, from the next login on", _lines_of_limits()),
+        Way("systemd, in the unit that starts Ray (Kubernetes: containerd)", f"LimitNOFILE={_DESCRIPTORS}"),
         Way("Docker", f"docker run --ulimit nofile={_DESCRIPTORS} ..."),
     )
+
+
+def _lines_of_limits() -> str:
+    """By limits.conf(5); `*` leaves out root."""
+    return "\n".join(f"{user} - nofile {_DESCRIPTORS}" for user in ("*", "root"))
 
 
 def _maps(facts: Facts) -> Advice | None:
     if facts.maps is None or facts.maps >= _MAPS:
         return None
+    command = f"sysctl -w vm.max_map_count={_MAPS}"
     return _limit(
         "few-maps",
         f"a process may have {facts.maps} maps",
-        Way("now, as root", f"sysctl -w vm.max_map_count={_MAPS}"),
-        Way("/etc/sysctl.d/outlive.conf, to last", f"vm.max_map_count = {_MAPS}"),
+        Way(f"{_ROOT}, on the machine itself if this is a container", command),
+        Way(f"/etc/sysctl.d/outlive.conf, {_LAST}", f"vm.max_map_count = {_MAPS}"),
+        Way(_CONTAINER, _init_container("maps", f"echo {_MAPS} > /proc/sys/vm/max_map_count")),
     )
 
 

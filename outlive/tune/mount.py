@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -72,14 +73,29 @@ def fstab_line(mount: Mount, huge: str) -> str:
     shown = dict.fromkeys((*(mount.flags or ("rw", "nosuid", "nodev")), *mount.options))
     ours = ("size=", "huge=", "seclabel")  # the last is what SELinux says of it, and no option
     kept = [one for one in shown if not one.startswith(ours)]
-    folder = re.sub(r"[\s\\]", lambda match: f"\\{ord(match[0]):03o}", mount.folder)
-    return f"tmpfs {folder} tmpfs {','.join([*kept, f'size={mount.size >> 10}k', f'huge={huge}'])} 0 0"
+    wanted = [size_option(mount.size), huge_option(huge)]
+    return f"tmpfs {in_fstab(mount.folder)} tmpfs {','.join([*kept, *wanted])} 0 0"
 
 
-def remount_command(folder: str, huge: str) -> list[str]:
-    """The command that changes when the files of a mount get huge pages."""
+def in_fstab(folder: str) -> str:
+    """A folder as /etc/fstab has it, with no blank."""
+    return re.sub(r"[\s\\]", lambda match: f"\\{ord(match[0]):03o}", folder)
+
+
+def huge_option(huge: str) -> str:
+    """The option of a mount that says when its files get huge pages."""
+    return f"huge={huge}"
+
+
+def size_option(size: int) -> str:
+    """The option of a mount that says how many bytes its files may have in all."""
+    return f"size={size >> 10}k"
+
+
+def remount_command(folder: str, option: str) -> list[str]:
+    """The command that changes one option of a mount."""
     # Without a source, mount(8) adds what /etc/fstab has for the folder: another size, or no programs.
-    return ["mount", "--options-source", "mtab", "-o", f"remount,huge={huge}", folder]
+    return ["mount", "--options-source", "mtab", "-o", f"remount,{option}", folder]
 
 
 def remount(folder: str, huge: str) -> None:
@@ -90,12 +106,35 @@ def remount(folder: str, huge: str) -> None:
     TuneRefused
         This process is not allowed to, or the system cannot.
     """
-    command = remount_command(folder, huge)
+    command = remount_command(folder, huge_option(huge))
+    shown = shlex.join(command)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=in_english()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TuneRefused(f"{' '.join(command)}: {error}") from None
+        raise TuneRefused(f"{shown}: {why_not_run(error)}") from None
     now = mount_of(folder).huge
     if done.returncode or now != huge:
-        said = done.stderr.strip() or f"mount said nothing, and it is huge={now} still"
-        raise TuneRefused(f"{' '.join(command)}: {said}")
+        words = said(done.stderr) if done.stderr.strip() else f"mount said nothing, and it is huge={now} still"
+        denied = "denied" in words or "superuser" in words
+        ways = ". That takes root, and in a container one that is privileged; `outlive tune` shows other ways"
+        raise TuneRefused(f"{shown}: {words}{ways if denied else ''}")
+
+
+def said(errors: str) -> str:
+    """The reason that mount(8), unshare(1) or a shell gives for its failure: its last line but the hint at dmesg(1)."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip() and "dmesg(1)" not in line]
+    return lines[-1].rstrip(".") if lines else "nothing was said"
+
+
+def why_not_run(error: OSError | subprocess.TimeoutExpired) -> str:
+    """Why a command was not run, or not to its end."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return f"it did not end within {error.timeout:.0f} s"
+
+
+def in_english() -> dict[str, str]:
+    """The environment of a command whose errors are looked at."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}

@@ -6,6 +6,7 @@ The record is in /run, which is emptied when the machine restarts. A restart und
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from contextlib import AbstractContextManager
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from outlive.arrays.huge import kernel_setting
+from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.lock import FileLock
-from outlive.errors import TuneRefused
+from outlive.errors import StoreUnavailable, TuneRefused
 from outlive.tune.mount import IN_MEMORY, mount_of, remount
 
 RECORD = Path("/run/outlive-tune.json")
 WANTED = "within_size"
+_UNCHANGED = "so nothing was changed"
 
 
 class Change(NamedTuple):
@@ -48,15 +51,16 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
     if mount.huge in (WANTED, "always"):
         return None
     change = Change(mount.folder, os.stat(mount.folder).st_dev, mount.huge, WANTED)
-    with _alone(record):
+    with _alone(record, _UNCHANGED):
         changes = _load(record)
         # The record is written first. If this process is killed before the change, `undo` skips that entry.
-        _save(record, [*changes, change])
+        _save(record, [*changes, change], _UNCHANGED)
         try:
             remount(change.folder, change.after)
         except TuneRefused:
             if not _stands(change):  # else mount(8) failed, or was too slow, after the kernel had done it
-                _save(record, changes)
+                with contextlib.suppress(TuneRefused):  # `undo` skips it if it stays
+                    _save(record, changes, _UNCHANGED)
             raise
     return change
 
@@ -74,7 +78,7 @@ def undo(record: Path = RECORD) -> list[Change]:
     undone: list[Change] = []
     if not os.path.lexists(record):
         return undone
-    with _alone(record):
+    with _alone(record, "so nothing was taken back"):
         changes = _load(record)
         while changes:
             change = changes[-1]
@@ -82,16 +86,18 @@ def undo(record: Path = RECORD) -> list[Change]:
                 remount(change.folder, change.before)
                 undone.append(change)
             changes.pop()
-            _save(record, changes)
+            _save(record, changes, f"but {change.folder} is as it was")
     return undone
 
 
-def _alone(record: Path) -> AbstractContextManager[Any]:
+def _alone(record: Path, so: str) -> AbstractContextManager[Any]:
     """Hold the record's lock, so that no change of another process is lost. See `FileLock.take`."""
     try:
         return FileLock(f"{record}.lock").take()
+    except StoreUnavailable:  # an OSError too
+        raise
     except OSError as error:
-        raise _unwritable(record, error) from None
+        raise _unwritable(record, error, so) from None
 
 
 def _stands(change: Change) -> bool:
@@ -118,7 +124,7 @@ def _load(record: Path) -> list[Change]:
             raise TuneRefused(f"{record} is damaged; remove it, and restart the machine or remount by hand") from None
 
 
-def _save(record: Path, changes: list[Change]) -> None:
+def _save(record: Path, changes: list[Change], so: str) -> None:
     """Replace the record in one step; without changes, remove it."""
     new = record.with_name(f"{record.name}.new")
     try:
@@ -132,8 +138,13 @@ def _save(record: Path, changes: list[Change]) -> None:
             json.dump(changes, file)
         new.rename(record)
     except OSError as error:
-        raise _unwritable(record, error) from None
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise _unwritable(record, error, so) from None
 
 
-def _unwritable(record: Path, error: OSError) -> TuneRefused:
-    return TuneRefused(f"{record} cannot be written ({error.strerror}), so nothing could be taken back: run it as root")
+def _unwritable(record: Path, error: OSError, so: str) -> TuneRefused:
+    remedy = "make room there" if error.errno in NO_ROOM else f"make {record.parent} a folder that can be written to"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        remedy = "run it as root"
+    return TuneRefused(f"{record} cannot be written ({error.strerror}), {so}: {remedy}")

@@ -1,6 +1,6 @@
 """The speed of shared memory: measured in a folder, or on a private mount with huge pages.
 
-`python -m outlive.tune.speed FOLDER` measures in a folder and prints JSON.
+`python -m outlive.tune.speed PARENT FOLDER` measures in a folder, prints JSON, and ends when the process PARENT does.
 """
 
 from __future__ import annotations
@@ -14,27 +14,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from outlive.arrays.limits import memory_limit
+from outlive import progress
+from outlive.arrays.limits import memory_left, memory_limit
 from outlive.arrays.live import forget
 from outlive.arrays.lock import try_lock
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.errors import TuneRefused
+from outlive.tune.mount import in_english, said, why_not_run
+from outlive.tune.private import end_with, on_private_mount
 
 _T = TypeVar("_T")
 _LARGEST, _LEAST = 128 << 20, 8 << 20  # bytes of the array
 _ROUNDS = 4
-_MEMINFO = "/proc/meminfo"
-_PART = 64  # of available memory: five such arrays at once bring a full node no nearer to Ray's limit on memory
+_PART = 64  # of the memory that is left: five such arrays at once bring a full node no nearer to Ray's limit on memory
 _PREFIX = "outlive-tune-"
 _SECONDS = 120.0  # for a process that measures
-_SCRIPT = 'mount -t tmpfs -o "$1" outlive-tune "$2" && shift && exec "$2" -m outlive.tune.speed "$1"'
+_NONE = "no private mount to measure on"
+_LOOK = 0.2  # seconds between two looks whether that is done
+REFUSED = (TuneRefused, MemoryError, OSError)
+"""The errors of `measure` where it cannot measure. StoreFull is a MemoryError."""
 
 
 class Speeds(NamedTuple):
@@ -61,17 +66,13 @@ def measure(folder: str) -> Speeds:
     """
     system = os.statvfs(folder)
     room = min(system.f_bavail * system.f_frsize // 4, memory_limit() // 16)
-    nbytes = min(_LARGEST, room, _available() // _PART) // 4096 * 4096
+    nbytes = min(_LARGEST, room, memory_left() // _PART) // 4096 * 4096
     if nbytes < _LEAST:
         what = f"{folder} has too little room" if room < _LEAST else "there is too little free memory"
         raise TuneRefused(f"{what} to measure in")
     array = np.ones(nbytes // 8)
     copy = np.zeros_like(array)
-    _clear(folder)
-    place = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
-    lives = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lives, fcntl.LOCK_EX)
+    with _place(folder) as place:
         shelf = Shelf(f"{place}/shelf", budget=3 * nbytes)
         reader, writer = Reader(shelf), Writer(shelf)
         fresh, again, read, copied = [], [], [], []
@@ -86,23 +87,25 @@ def measure(folder: str) -> Speeds:
             again.append(seconds)
             shelf.delete(info.id)
             copied.append(_timed(lambda: np.copyto(copy, array))[0])
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(lives)
     return Speeds(nbytes, *(nbytes / min(seconds) for seconds in (fresh, again, read, copied)))
 
 
-def _available() -> int:
-    """Bytes of memory that the machine has for programs without taking it from others (proc_meminfo(5))."""
-    with contextlib.suppress(OSError), open(_MEMINFO) as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return memory_limit()
+@contextlib.contextmanager
+def _place(folder: str) -> Iterator[str]:
+    """A new folder below `folder`, for this block."""
+    _clear(folder)
+    place = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
+    lives = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lives, fcntl.LOCK_EX)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(lives)
 
 
 def _clear(folder: str) -> None:
-    """Remove the shelves of processes that were killed while they measured. Nobody has their locks."""
+    """Remove the folders of processes that were killed while they measured. Nobody has their locks."""
     for name in os.listdir(folder):
         path = f"{folder}/{name}"
         with contextlib.suppress(OSError):
@@ -124,35 +127,53 @@ def measure_private(huge: str) -> Speeds:
     TuneRefused
         This process is not allowed to mount.
     """
-    folder = tempfile.mkdtemp(prefix="outlive-private-")  # outside the namespace it stays empty
-    own = ["unshare", "--mount", "--propagation", "private"]
-    if os.geteuid() != 0:
-        own += ["--user", "--map-root-user"]
-    options = f"mode=700,size={8 * _LARGEST},huge={huge}"
+    if not os.access(sys.executable, os.X_OK):
+        raise TuneRefused(f"{_NONE}: this user may not start Python ({sys.executable or 'unknown'}) once more")
+    with _place(tempfile.gettempdir()) as folder:  # outside the namespace it stays empty
+        child = [sys.executable, "-m", "outlive.tune.speed", str(os.getpid()), folder]
+        options = f"mode=700,size={8 * _LARGEST},huge={huge}"
+        output, errors = _outcome(on_private_mount(child, folder, options))
     try:
-        done = subprocess.run(  # noqa: S603 - this module
-            [*own, "sh", "-c", _SCRIPT, "sh", options, folder, sys.executable],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        found: dict[str, Any] = json.loads(output)
+    except ValueError:
+        raise TuneRefused(f"{_NONE}: {said(errors)}. That takes root, or a user who may make namespaces") from None
+    if "refused" in found:
+        raise TuneRefused(f"with huge pages: {found['refused']}")
+    return Speeds(**found)
+
+
+def _outcome(command: list[str]) -> tuple[str, str]:
+    """The output of a command, and its errors. A bar is drawn meanwhile."""
+    deadline = time.monotonic() + _SECONDS
+    try:
+        with subprocess.Popen(  # noqa: S603 - this module
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=in_english()
+        ) as child:
+            try:
+                while True:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        return child.communicate(timeout=progress.pause(_LOOK))
+                    progress.tick()
+                    if time.monotonic() > deadline:
+                        raise subprocess.TimeoutExpired(command, _SECONDS)
+            except BaseException:
+                child.kill()
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TuneRefused(f"no private mount to measure on: {error}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        return Speeds(**json.loads(done.stdout))
-    except (ValueError, TypeError):
-        lines = [line for line in done.stderr.strip().splitlines() if "dmesg(1)" not in line]  # as mount(8) ends
-        raise TuneRefused(f"no private mount to measure on: {(lines or ['nothing was said'])[-1]}") from None
+        raise TuneRefused(f"{_NONE}: {why_not_run(error)}") from None
 
 
 def _timed(operation: Callable[[], _T]) -> tuple[float, _T]:
     begin = time.perf_counter()
     result = operation()
-    return time.perf_counter() - begin, result
+    seconds = time.perf_counter() - begin
+    progress.tick()
+    return seconds, result
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1])._asdict()))
+    end_with(int(sys.argv[1]))
+    try:
+        print(json.dumps(measure(sys.argv[2])._asdict()))
+    except REFUSED as error:
+        print(json.dumps({"refused": str(error)}))

@@ -23,7 +23,7 @@ NO_PRIVATE_MOUNT = "no private mount here: "
 
 def found_with(setting: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(pages, "SETTING", setting)
-    command = pages.on_private_mount([sys.executable, "-m", "benchmarks.page_size"])
+    command = pages.covered([sys.executable, "-m", "benchmarks.page_size"])
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         pytest.skip(NO_PRIVATE_MOUNT + done.stderr)
@@ -52,7 +52,7 @@ def test_where_there_is_no_shared_memory_pages_are_small(tmp_path: Path) -> None
 
 
 def test_a_mount_has_no_more_than_half_of_the_memory_that_is_free() -> None:
-    (options,) = (part for part in pages.on_private_mount(["true"]) if "size=" in part)
+    (options,) = (part for part in pages.covered(["true"]) if "size=" in part)
     size = int(options.partition("size=")[2].partition(",")[0])
     assert 64 << 20 < size <= psutil.virtual_memory().available * 0.6
 
@@ -116,7 +116,7 @@ time.sleep(999)
 PARENT = f"""
 import os, subprocess, sys
 from benchmarks import pages
-with subprocess.Popen(pages.on_private_mount([sys.executable, "-c", {CHILD!r}, str(os.getpid())]), stdout=-1) as child:
+with subprocess.Popen(pages.covered([sys.executable, "-c", {CHILD!r}, str(os.getpid())]), stdout=-1) as child:
     print(child.pid if child.stdout.readline() else 0, flush=True)
 """
 

@@ -175,7 +175,7 @@ def test_the_command_for_huge_pages_is_the_one_that_tune_prints() -> None:
 
     text = "\n".join(line.partition("# ")[2] for line in PLAIN.read_text().splitlines())
     (found,) = re.findall(r'command: \[sh, -c, "(.*)"\]', text)
-    assert shlex.split(found) == remount_command("/dev/shm", "within_size")
+    assert shlex.split(found) == remount_command("/dev/shm", "huge=within_size")
     (container,) = yaml.safe_load(text[text.index("initContainers") :].partition("\n\n")[0])["initContainers"]
     cluster_schema: dict[str, Any] = json.loads(raycluster_schema.FILE.read_text())
     made = cluster(PLAIN)

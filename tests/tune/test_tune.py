@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
+from outlive import progress
+from outlive.arrays import limits, lock
+from outlive.arrays.lock import FileLock
 from outlive.arrays.root import default_root
 from outlive.cli.app import app
-from outlive.errors import StoreFull, TuneRefused
+from outlive.errors import StoreFull, StoreUnavailable, TuneRefused
 from outlive.tune import mount, record, speed
 from outlive.tune.advice import advice
+from outlive.tune.compare import _ended_in_order
 from outlive.tune.facts import Facts, look
 from outlive.tune.mount import Mount, mount_of
 from tests.arrays.test_full_disks import REPOSITORY, namespace
 from tests.arrays.test_mounts import REFUSED
+from tests.waiting import eventually
 
 GIB = 1 << 30
 SHM = Mount("/dev/shm", "tmpfs", ("rw", "size=8388608k"), 8 * GIB, 8 * GIB, 10**6, 10**6)
@@ -52,7 +61,6 @@ def test_advice_by_the_rest() -> None:
     assert kinds(mount=small, kernel_setting="force") == []
     assert kinds(kernel_setting="deny") == ["huge-pages-denied"]
     assert kinds(mount=GOOD.mount._replace(size=64 << 20)) == ["little-shared-memory"]
-    assert kinds(mount=SHM._replace(folder="/", kind="ext4")) == ["little-shared-memory"]
     assert kinds(descriptors=1024, maps=65530) == ["few-descriptors", "few-maps"]
     assert kinds(descriptors=-1, maps=None) == []
 
@@ -145,6 +153,99 @@ def test_a_private_mount_is_measured_and_nothing_stays(tmp_path: Path, monkeypat
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("python", ["", "/nowhere/python"])
+def test_a_python_that_cannot_be_started_again(monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    """As below a folder that this user may not enter."""
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(TuneRefused, match=r"may not start Python \((unknown|/nowhere/python)\) once more"):
+        speed.measure_private(record.WANTED)
+
+
+def test_a_bar_is_drawn_while_another_process_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    written: list[int] = []
+
+    def tick() -> None:
+        if not written:
+            written.append((tmp_path / "pipe").write_text("done"))
+
+    monkeypatch.setattr(progress, "tick", tick)
+    assert speed._outcome(["cat", str(tmp_path / "pipe")]) == ("done", "")
+    assert written == [4]
+
+
+def test_what_the_other_process_could_not_measure_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ['{"refused": "there is too little free memory to measure in"}', ""]
+    monkeypatch.setattr(speed, "_outcome", lambda _: said)
+    with pytest.raises(TuneRefused, match="^with huge pages: there is too little free memory to measure in$"):
+        speed.measure_private(record.WANTED)
+    said[:] = ["", "unshare: unshare failed: Operation not permitted\n"]
+    with pytest.raises(TuneRefused, match=r"unshare failed: Operation not permitted\. That takes root, or a user who"):
+        speed.measure_private(record.WANTED)
+
+
+MEASURES = """
+import sys
+from outlive.tune import speed
+from outlive.tune.advice import advice
+from outlive.tune.compare import compare
+from outlive.tune.facts import look
+
+if sys.argv[1] == "private":
+    speed.measure = lambda folder: None
+facts = look()
+small = facts.mount._replace(kind="tmpfs", folder=sys.argv[2], options=("huge=never",))
+facts = facts._replace(mount=small, huge_page=2 << 20, kernel_setting="never", why_on_disk=None)
+print(compare(facts, advice(facts)).refused, flush=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "private"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_ended_while_it_measures_leaves_nothing(
+    tmp_path: Path, where: str, number: signal.Signals
+) -> None:
+    if where == "private" and not namespace()[0]:
+        pytest.skip(namespace()[1])
+    command = [sys.executable, "-c", MEASURES, where, str(tmp_path)]
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        others: list[psutil.Process] = []
+
+        def measures() -> bool:
+            others[:] = psutil.Process(process.pid).children(recursive=True)
+            return process.poll() is not None or bool(os.listdir(tmp_path) and (others or where == "here"))
+
+        eventually(measures)
+        process.send_signal(number)
+        assert process.wait(60) in {128 + number, -number}
+        assert process.stdout is not None
+        assert process.stdout.read() == b"", "it was to be ended before it was done"
+    eventually(lambda: not any(other.is_running() and other.status() != psutil.STATUS_ZOMBIE for other in others))
+    if number == signal.SIGKILL:
+        with speed._place(str(tmp_path)):
+            pass  # the next one that measures
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_handler_of_the_program_stays(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with _ended_in_order():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        with ThreadPoolExecutor(1) as threads:  # which may set none
+            threads.submit(_ended_in_order().__enter__).result()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # --- what cannot be changed, or taken back, is not
 
 
@@ -161,6 +262,44 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_nothing_is_changed_that_cannot_be_written_down(tmp_path: Path, small: list[str]) -> None:
     with pytest.raises(TuneRefused, match="cannot be written"):
         record.apply("/dev/shm", tmp_path / "no folder" / "record.json")
+    assert small == []
+
+
+def test_a_full_disk_leaves_no_half_record(tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record.json, "dump", full)
+    with pytest.raises(TuneRefused, match="No space left on device.*, so nothing was changed: make room there"):
+        record.apply("/dev/shm", tmp_path / "record.json")
+    assert small == []
+    assert os.listdir(tmp_path) == ["record.json.lock"]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EACCES, "run it as root"), (errno.EROFS, "make /run a folder that can be written to")],
+)
+def test_a_record_that_cannot_be_written_has_a_remedy(
+    small: list[str], monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refuse(_: FileLock) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "take", refuse)
+    with pytest.raises(TuneRefused, match=f"so nothing was changed: {remedy}"):
+        record.apply("/dev/shm", Path("/run/nothing.json"))
+    assert small == []
+
+
+def test_who_holds_the_record_is_named(tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not called a record that cannot be written."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    with FileLock(str(tmp_path / "record.json.lock")).take():
+        (tmp_path / "record.json").write_text("[]")
+        for attempt in (record.apply, lambda _, where: record.undo(where)):
+            with ThreadPoolExecutor(1) as threads, pytest.raises(StoreUnavailable, match=f"process {os.getpid()} "):
+                threads.submit(attempt, "/dev/shm", tmp_path / "record.json").result()
     assert small == []
 
 
@@ -250,9 +389,38 @@ def test_mount_says_what_it_was_asked_to_do(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(mount.subprocess, "run", refused)
     with pytest.raises(
-        TuneRefused, match="mount --options-source mtab -o remount,huge=always /x y: mount: must be superuser"
+        TuneRefused, match="mount --options-source mtab -o remount,huge=always '/x y': mount: must be superuser"
     ):
         mount.remount("/x y", "always")
+
+
+@pytest.mark.parametrize(
+    "words", ["mount: /dev/shm: permission denied.", "mount: /dev/shm: must be superuser to use it."]
+)
+def test_what_mount_refuses_has_a_remedy(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Its hint at dmesg(1) has none. In German it would not be known again."""
+    languages = []
+
+    def refused(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        languages.append(env["LC_ALL"])
+        hint = "       dmesg(1) may have more information after failed mount system call."
+        return subprocess.CompletedProcess(command, 32, "", f"{words}\n{hint}\n")
+
+    monkeypatch.setattr(mount.subprocess, "run", refused)
+    with pytest.raises(TuneRefused) as caught:
+        mount.remount("/dev/shm", "always")
+    assert f": {words.rstrip('.')}. That takes root, and in a container" in str(caught.value)
+    assert "dmesg" not in str(caught.value)
+    assert languages == ["C.UTF-8"]
+
+
+def test_a_system_without_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(TuneRefused, match="/dev/shm: mount: No such file or directory"):
+        mount.remount("/dev/shm", "always")
+    monkeypatch.setattr(mount.os, "access", lambda *_: True)
+    with pytest.raises(TuneRefused, match="no private mount to measure on: unshare: No such file or directory"):
+        speed.measure_private("always")
 
 
 # --- the command
@@ -276,7 +444,17 @@ def test_command() -> None:
 def test_nothing_is_measured_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 16000000 kB\nMemAvailable: 300000 kB\n")
-    monkeypatch.setattr(speed, "_MEMINFO", str(meminfo))
+    monkeypatch.setattr(limits, "_MEMINFO", str(meminfo))
+    with pytest.raises(TuneRefused, match="too little free memory to measure in"):
+        speed.measure("/dev/shm")
+
+
+def test_nothing_is_measured_where_a_cgroup_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would kill one of its processes, whatever the machine has left."""
+    (tmp_path / "memory.max").write_text(f"{8 * GIB}\n")
+    (tmp_path / "memory.current").write_text(f"{8 * GIB - (300 << 20)}\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 0\n")
+    monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
     with pytest.raises(TuneRefused, match="too little free memory to measure in"):
         speed.measure("/dev/shm")
 
