@@ -22,7 +22,7 @@ from benchmarks.cluster import GIB
 from benchmarks.line import Line
 from benchmarks.page_size import FOLDER, LARGE
 from outlive.arrays.limits import memory_limit
-from outlive.tune.mount import in_english, said
+from outlive.tune.mount import in_english, in_words, said
 from outlive.tune.private import end_with, on_private_mount
 
 SETTING = "within_size"  # huge pages for files that are large enough: what `outlive tune` advises
@@ -71,7 +71,7 @@ def refused() -> str | None:
             env=in_english(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
+        return in_words(error)
     if done.returncode != 0:
         return said(done.stderr)
     found = done.stdout.strip()

@@ -13,7 +13,7 @@ from outlive.arrays.limits import existing
 from outlive.tune import speed
 from outlive.tune.advice import Advice
 from outlive.tune.facts import Facts
-from outlive.tune.mount import IN_MEMORY
+from outlive.tune.mount import IN_MEMORY, in_words
 from outlive.tune.record import WANTED
 from outlive.tune.speed import Speeds
 
@@ -37,7 +37,7 @@ def compare(facts: Facts, found: list[Advice]) -> Compared:
             small = any(one.kind == "small-pages" for one in found)
             return Compared(now, speed.measure_private(WANTED) if small else None, None)
     except speed.REFUSED as error:
-        return Compared(now, None, str(error) or "there is too little memory to measure in")
+        return Compared(now, None, in_words(error))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from outlive.arrays.huge import KERNEL
 from outlive.arrays.limits import existing
-from outlive.errors import TuneRefused
+from outlive.errors import OutliveError, TuneRefused
 
 IN_MEMORY = "tmpfs"
 _OCTAL = re.compile(r"\\([0-7]{3})")  # as mountinfo writes blanks
@@ -113,7 +113,7 @@ def remount(folder: str, huge: str) -> None:
             command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=in_english()
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TuneRefused(f"{shown}: {why_not_run(error)}") from None
+        raise TuneRefused(f"{shown}: {in_words(error)}") from None
     now = mount_of(folder).huge
     if done.returncode or now != huge:
         words = said(done.stderr) if done.stderr.strip() else f"mount said nothing, and it is huge={now} still"
@@ -128,11 +128,13 @@ def said(errors: str) -> str:
     return lines[-1].rstrip(".") if lines else "nothing was said"
 
 
-def why_not_run(error: OSError | subprocess.TimeoutExpired) -> str:
-    """Why a command was not run, or not to its end."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}"
-    return f"it did not end within {error.timeout:.0f} s"
+def in_words(error: Exception) -> str:
+    """Why something was not measured, or a command not run to its end: no number of the system, no command again."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it did not end within {error.timeout:.0f} s"
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, OutliveError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or "there is too little memory to measure in"
 
 
 def in_english() -> dict[str, str]:

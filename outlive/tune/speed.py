@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.errors import TuneRefused
-from outlive.tune.mount import in_english, said, why_not_run
+from outlive.tune.mount import in_english, in_words, said
 from outlive.tune.private import end_with, on_private_mount
 
 _T = TypeVar("_T")
@@ -94,14 +95,14 @@ def measure(folder: str) -> Speeds:
 def _place(folder: str) -> Iterator[str]:
     """A new folder below `folder`, for this block."""
     _clear(folder)
-    place = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
-    lives = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
+    place = f"{folder}/{_PREFIX}{secrets.token_hex(8)}"
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, place, ignore_errors=True)  # a signal may come just when it is made
+        os.mkdir(place, 0o700)
+        lives = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        stack.callback(os.close, lives)
         fcntl.flock(lives, fcntl.LOCK_EX)
         yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(lives)
 
 
 def _clear(folder: str) -> None:
@@ -160,7 +161,7 @@ def _outcome(command: list[str]) -> tuple[str, str]:
                 child.kill()
                 raise
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TuneRefused(f"{_NONE}: {why_not_run(error)}") from None
+        raise TuneRefused(f"{_NONE}: {in_words(error)}") from None
 
 
 def _timed(operation: Callable[[], _T]) -> tuple[float, _T]:
@@ -176,4 +177,4 @@ if __name__ == "__main__":
     try:
         print(json.dumps(measure(sys.argv[2])._asdict()))
     except REFUSED as error:
-        print(json.dumps({"refused": str(error)}))
+        print(json.dumps({"refused": in_words(error)}))

@@ -26,7 +26,7 @@ from outlive.arrays import limits, lock
 from outlive.arrays.lock import FileLock
 from outlive.arrays.root import default_root
 from outlive.cli.app import app
-from outlive.errors import StoreFull, StoreUnavailable, TuneRefused
+from outlive.errors import StoreFull, StoreUnavailable, TuneRefused, UnsafeRoot
 from outlive.tune import mount, record, speed
 from outlive.tune.advice import advice
 from outlive.tune.compare import _ended_in_order
@@ -497,6 +497,26 @@ def test_what_does_not_fit_is_said_and_the_rest_is_shown(monkeypatch: pytest.Mon
     assert shown.exit_code == 0
     assert "not measured: no room in /dev/shm" in shown.stdout
     assert "remount,huge=within_size /dev/shm" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "not measured: /data/x: Permission denied"),
+        (OSError(errno.EMFILE, "Too many open files"), "not measured: Too many open files"),
+        (MemoryError(), "not measured: there is too little memory to measure in"),
+        (UnsafeRoot("/data/x is open to others"), "not measured: /data/x is open to others"),
+    ],
+)
+def test_why_nothing_was_measured_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, shown: str
+) -> None:
+    def fail(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr("outlive.tune.facts.look", lambda: GOOD._replace(mount=SHM))
+    monkeypatch.setattr(speed, "measure", fail)
+    assert f"{shown}\n" in run().stdout
 
 
 def test_command_that_changes(tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
