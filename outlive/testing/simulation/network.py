@@ -38,7 +38,7 @@ class Manners(NamedTuple):
 
 
 class Called(Protocol):
-    """What a message is sent to."""
+    """An actor, or a connection to a server: messages are sent to it."""
 
     @property
     def name(self) -> str: ...
