@@ -18,7 +18,7 @@ from outlive.cluster.port import Call, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lacking, Lost, Silent
-from outlive.transfer.client import KEPT_FOR, Link
+from outlive.transfer.client import KEPT_FOR, Link, Unserved
 from outlive.transfer.proof import Full, Refused
 
 if TYPE_CHECKING:
@@ -97,7 +97,12 @@ class Links:
         )
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
-        """Note that a link failed: the node's arrays come through Ray until it is tried again."""
+        """Note that a link failed: the node's arrays come through Ray until it is tried again.
+
+        An array that its server cannot read comes through Ray alone: that says nothing of others, or of the link.
+        """
+        if isinstance(error, Unserved):
+            return
         now, again = self._peers.now(), _SOON
         failed: _Way | None = None
         with self._mutex.now:
@@ -112,7 +117,7 @@ class Links:
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
     def fell_back(self, count: int) -> None:
-        """Note that so many arrays are asked for through Ray instead."""
+        """Note that so many arrays have come through Ray instead."""
         if self._tally is not None:
             self._tally.add(FELL_BACK, count)
 

@@ -32,6 +32,10 @@ class NotServed(Exception):
     """The server does not have this array, or not any more; or it has no answer to a question."""
 
 
+class Unserved(Lost):
+    """The server could not read the array, and said so. The connection is in order."""
+
+
 class Damaged(Lost):
     """Bytes arrived that do not have the checksum that was sent."""
 
@@ -164,7 +168,7 @@ class Link:
                         yield None
                         continue
                     if reply.status != wire.OK:
-                        raise Lost(f"the server answers with status {reply.status}")
+                        raise Unserved(f"the server cannot read array {some[number]}")
                     data = bytearray(reply.size)
                     reply.into(Memory(memoryview(data)), 0, self._checksum)
                     yield reply.head, bytes(data)
@@ -218,7 +222,7 @@ class Link:
         if reply.status == wire.GONE:
             raise NotServed(request.array_id)
         if reply.status != wire.OK:
-            raise Lost(f"the server answers with status {reply.status}")
+            raise Unserved(f"the server cannot read array {request.array_id}")
 
     @contextlib.contextmanager
     def _channel(self, requests: list[bytes], patience: float = _ANSWER) -> Iterator[tuple[Channel, wire.Answer]]:
