@@ -16,7 +16,7 @@ from outlive.catalog.wire import pack, unpack
 from outlive.cluster import direct
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed
-from outlive.cluster.transfer import NotThere, Source, Unreachable, open_sealed
+from outlive.cluster.transfer import NotThere, Source, Unreachable, note_fallbacks, open_sealed
 from outlive.errors import CorruptArray, StoreUnavailable
 from outlive.transfer.channel import Lost
 
@@ -84,9 +84,10 @@ def receive_small(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
             source.links.lost(source.node, link, error)
         else:
             return
-    if source.links is not None:
-        source.links.fell_back(len(array_ids) - answered)
-    yield from _through_ray(source, array_ids[answered:])
+    for parcel in _through_ray(source, array_ids[answered:]):
+        note_fallbacks(source, len(parcel.deadlines_ns))
+        yield parcel
+        del parcel
 
 
 def _directly(link: Link, array_ids: list[str], step: int) -> Iterator[tuple[Parcel, int]]:

@@ -236,7 +236,10 @@ def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool, size: int =
     NotThere, Unreachable, CorruptArray, StoreFull
     """
     draft = directly(source, array_id, functools.partial(direct.copy, shelf, kept=kept, size=size))
-    return copy_through_ray(shelf, source, array_id, kept=kept) if draft is None else draft
+    if draft is None:
+        draft = copy_through_ray(shelf, source, array_id, kept=kept)
+        note_fallbacks(source, 1)
+    return draft
 
 
 def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) -> T | None:
@@ -257,8 +260,13 @@ def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) 
     except Lost as error:
         assert link is not None
         source.links.lost(source.node, link, error)
-    source.links.fell_back(1)
     return None
+
+
+def note_fallbacks(source: Source, count: int) -> None:
+    """Note that so many arrays have come through Ray, where links are to be used."""
+    if source.links is not None:
+        source.links.fell_back(count)
 
 
 def copy_through_ray(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
@@ -297,3 +305,4 @@ def rows(source: Source, info: ArrayInfo, begin: int, end: int, into: memoryview
             into[offset : offset + len(data)] = data
             offset += len(data)
             del data
+    note_fallbacks(source, 1)

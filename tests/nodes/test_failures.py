@@ -22,15 +22,19 @@ from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import WAYS
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tally import FELL_BACK
 from outlive.arrays.tend.fsck import check_shelf
 from outlive.cluster import failures, keeper, links, transfer
 from outlive.cluster.failures import Failure, Failures
 from outlive.cluster.links import Links
+from outlive.cluster.port import NoAnswer
+from outlive.errors import CorruptArray
 from outlive.store.nodes import _through_ray
+from outlive.store.reading import by_handle
 from outlive.transfer import proof
 from outlive.transfer.channel import Lacking, Lost, Silent
 from tests.conftest import ROOT, eventually
-from tests.nodes.played import PlayedCluster, play_connected, put
+from tests.nodes.played import PlayedCluster, play_connected, put, reader_on_b
 
 SECOND = 10**9
 
@@ -187,6 +191,20 @@ def test_a_link_that_worked_before_another_process_failed_is_left(cluster: Playe
     assert ours.to("a") is None
 
 
+def test_an_array_that_a_server_cannot_send_says_nothing_of_its_port(
+    cluster: PlayedCluster, clocks: Clocks, tries: Any
+) -> None:
+    """Somebody damaged its file, say. Whoever reads it meets that through Ray, and all others are read by the port."""
+    damaged, good, ours = put(cluster, np.ones(10)), put(cluster, np.zeros(10)), process(cluster)
+    with open(f"{cluster.shelves['a'].mem}/{damaged.id}", "r+b") as file:
+        file.write(b"x")
+    for _ in range(3):
+        with pytest.raises(CorruptArray):
+            reads(cluster, ours, damaged)
+        assert reads(cluster, ours, good) and reads(cluster, process(cluster), good)
+    assert ours.through_ray() == ()
+
+
 @pytest.mark.parametrize("error", [Lacking("Too many open files"), proof.Full("too many connections")])
 def test_what_says_nothing_of_the_port_concerns_one_process(
     cluster: PlayedCluster, clocks: Clocks, tries: Any, error: Lost
@@ -205,6 +223,24 @@ def test_too_many_open_files_are_a_lack_of_this_process(monkeypatch: pytest.Monk
     monkeypatch.setattr("outlive.transfer.channel.socket.socket", full)
     with pytest.raises(Lacking, match="Too many open files"):
         proof.connect(("127.0.0.1", 1), 1.0)
+
+
+def test_an_array_that_comes_through_ray_is_counted_once(cluster: PlayedCluster, clocks: Clocks, tries: Any) -> None:
+    """However often its node is asked for it, and whoever looked for a way before its keeper did."""
+    session, answers = reader_on_b(cluster), iter([False, False, True])
+    tries.error = Lost("Connection refused")
+
+    def away_at_first(_: str, __: Any, make: Any) -> Any:
+        if not next(answers):
+            raise NoAnswer("it is starting again")
+        return make()
+
+    info, before = put(cluster, np.zeros(10)), session.shelf.tally.totals()[FELL_BACK]
+    assert session.links is not None
+    session.links.close()
+    cluster.peers.instead["send"] = away_at_first
+    assert by_handle(session, info, "a").tolist() == [0.0] * 10
+    assert session.shelf.tally.totals()[FELL_BACK] == before + 1
 
 
 def test_the_keeper_says_what_any_process_found(cluster: PlayedCluster, clocks: Clocks, tries: Any) -> None:
