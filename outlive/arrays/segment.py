@@ -23,7 +23,7 @@ from json.encoder import encode_basestring
 from typing import cast
 
 from outlive.arrays.info import ArrayInfo, new_id
-from outlive.arrays.layout import is_cached, is_copied
+from outlive.arrays.layout import is_cached, is_copied, is_id
 from outlive.arrays.lock import is_at
 from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.errors import CorruptArray
@@ -199,9 +199,18 @@ def verify(info: ArrayInfo, head: bytes, tail: bytes, path: str) -> None:
     raise CorruptArray(f"{_name(info)} is damaged: header or footer of {path} changed; run `outlive check`")
 
 
+def is_sound(info: ArrayInfo) -> bool:
+    """Whether these could be the fields of an array: they may come from anywhere."""
+    kinds = all(map(isinstance, info, _KINDS)) and all(isinstance(length, int) for length in info.shape)
+    return kinds and is_id(info.id) and 0 < info.offset <= info.offset + info.nbytes <= info.size
+
+
 def is_whole(info: ArrayInfo, segment: bytes | bytearray) -> bool:
     """Whether these bytes are the segment of this array as this version writes it. If not, an older one may have."""
-    head, foot = header_of(info), footer(info)
+    try:
+        head, foot = header_of(info), footer(info)
+    except (ValueError, OverflowError):  # no array is like that
+        return False
     sizes = len(head) == info.offset and len(head) + info.nbytes + len(foot) == info.size == len(segment)
     return sizes and segment.startswith(head) and segment.endswith(foot)
 

@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgpack  # type: ignore[import-untyped]
+
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED
-from outlive.arrays.segment import COPY_BELOW, is_whole
+from outlive.arrays.segment import COPY_BELOW, is_sound, is_whole
 from outlive.catalog.wire import pack, unpack
+from outlive.errors import CorruptArray
 from outlive.transfer.channel import Lost
-from outlive.transfer.client import Memory
+from outlive.transfer.client import Damaged, Memory
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Target
@@ -35,22 +38,26 @@ def head(info: ArrayInfo, deadline_ns: int) -> bytes:
     return deadline_ns.to_bytes(_DEADLINE, "little") + pack([info])
 
 
-def _told(sent: bytes) -> tuple[ArrayInfo, int]:
-    (info,) = unpack(sent[_DEADLINE:])
-    return info, int.from_bytes(sent[:_DEADLINE], "little")
+def _told(array_id: str, sent: bytes, total: int) -> tuple[ArrayInfo, int]:
+    """What a head says of this array, of which so many bytes follow. Raises Lost: a head has no checksum."""
+    try:
+        (info,) = unpack(sent[_DEADLINE:])
+        if is_sound(info) and (info.id, info.size) == (array_id, total):
+            return info, int.from_bytes(sent[:_DEADLINE], "little")
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise Lost(f"what came before the bytes of {array_id} cannot be read: {error}") from error
+    raise Lost(f"what came before {total} bytes of {array_id} is said of others")
 
 
 def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, size: int) -> Draft:
-    """`transfer.copy` by a connection. Raises NotServed, Lost, CorruptArray, StoreFull."""
+    """`transfer.copy` by a connection. Raises NotServed, Lost, StoreFull."""
     draft: Draft | None = None
     small: tuple[ArrayInfo, bytearray] | None = None
     deadline_ns, mode = 0, COPIED if kept else CACHED
 
     def target(sent: bytes, total: int) -> Target | Memory:
         nonlocal draft, small, deadline_ns
-        info, deadline_ns = _told(sent)
-        if info.id != array_id or info.size != total:
-            raise Lost(f"{total} bytes of {info.id}, which has {info.size}, instead of {array_id}")
+        info, deadline_ns = _told(array_id, sent, total)
         if total <= COPY_BELOW:
             small = info, bytearray(total)
             return Memory(memoryview(small[1]))
@@ -66,9 +73,11 @@ def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, siz
             draft.verify()
         if draft.info.ttl:
             os.utime(draft.path, ns=(deadline_ns, deadline_ns))
-    except BaseException:
+    except BaseException as error:
         if draft is not None:
             draft.discard()
+        if isinstance(error, CorruptArray):
+            raise Damaged(str(error)) from error
         raise
     return draft
 
@@ -101,8 +110,5 @@ class Rows(NamedTuple):
 
 def each(link: Link, array_ids: Sequence[str], epoch: int = 0) -> Iterator[Sent | None]:
     """Small arrays in this order; None for an array that is not there. Raises Lost."""
-    for sent in link.read_each(array_ids, epoch=epoch, copies=True):
-        if sent is None:
-            yield None
-        else:
-            yield Sent(*_told(sent[0]), sent[1])
+    for sent in link.read_each(array_ids, _told, epoch=epoch, copies=True):
+        yield None if sent is None else Sent(*sent[0], sent[1])

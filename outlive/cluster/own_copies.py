@@ -96,7 +96,7 @@ class OwnCopies:
         drafts: list[Draft] = []
         try:
             for info, sent in zip(wanted, direct.each(link, [info.id for info in wanted], epoch), strict=True):
-                if sent is not None and sent.info.id == info.id and has_room and not self._shelf.has(info.id):
+                if sent is not None and has_room and not self._shelf.has(info.id):
                     with contextlib.suppress(CorruptArray):
                         try:
                             drafts.append(direct.written(self._shelf, sent.info, sent.data, CACHED))

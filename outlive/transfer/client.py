@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from outlive.arrays import cores
 from outlive.arrays.clock import uptime
@@ -20,6 +20,7 @@ from outlive.transfer import proof, wire
 from outlive.transfer.channel import Channel, Checksum, Lacking, Lost, Silent
 from outlive.transfer.settings import Tls
 
+T = TypeVar("T")
 _ANSWER = 5.0  # seconds for the beginning of an answer
 _STALLED = 20.0  # seconds without a byte of an answer that has begun
 _KEPT, KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
@@ -147,8 +148,16 @@ class Link:
             for part in others:
                 part.check()
 
-    def read_each(self, array_ids: Sequence[str], **options: int | bool) -> Iterator[tuple[bytes, bytes] | None]:
+    def read_each(
+        self, array_ids: Sequence[str], told: Callable[[str, bytes, int], T], **options: int | bool
+    ) -> Iterator[tuple[T, bytes] | None]:
         """Head and bytes of many small files, in this order; None for an array that the server does not have.
+
+        Parameters
+        ----------
+        told
+            A function that returns what a head says. Its arguments are the array, the head and the number of bytes,
+            which it may refuse by Lost: they have not been read.
 
         Raises
         ------
@@ -169,9 +178,13 @@ class Link:
                         continue
                     if reply.status != wire.OK:
                         raise Unserved(f"the server cannot read array {some[number]}")
-                    data = bytearray(reply.size)
+                    said = told(some[number], reply.head, reply.size)
+                    try:
+                        data = bytearray(reply.size)
+                    except (MemoryError, OverflowError) as error:
+                        raise Lacking(f"no memory for {reply.size} bytes") from error
                     reply.into(Memory(memoryview(data)), 0, self._checksum)
-                    yield reply.head, bytes(data)
+                    yield said, bytes(data)
 
     def ask(self, question: bytes, patience: float) -> bytes:
         """The answer of the server's owner. It may hear the question twice.

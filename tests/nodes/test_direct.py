@@ -34,7 +34,7 @@ from outlive.cluster.short_calls import ShortCalls, is_small_fetch
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
-from outlive.transfer import channel, client, proof
+from outlive.transfer import channel, client, proof, wire
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play_connected, put, reader_on_b
 
@@ -505,13 +505,64 @@ def test_a_small_array_that_another_version_wrote_is_read(
     assert not streams
 
 
-def test_a_small_array_is_verified_whole(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_array_is_verified_whole(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     info, told = put(cluster, ARRAY[0]), direct._told
-    monkeypatch.setattr(direct, "_told", lambda sent: (told(sent)[0]._replace(version=1), 0))
-    with pytest.raises(CorruptArray):
-        by_handle(cluster.session("b"), info, "a")
-    assert not cluster.shelves["b"].has(info.id)
-    assert cluster.shelves["b"].ledger.used == 0
+    monkeypatch.setattr(direct, "_told", lambda *sent: (told(*sent)[0]._replace(version=1), 0))
+    np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY[0])
+    assert [call.method for call in streams] == ["send"]
+    assert cluster.shelves["b"].ledger.used == sum(map(_size_on_disk, _files(cluster.shelves["b"])))
+
+
+def _altered(head: bytes, at: int, by: int) -> bytes:
+    changed = bytearray(head)
+    changed[at] ^= by
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_whatever_comes_instead_of_a_head_the_array_is_read_as_it_is(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """A head has no checksum of its own. What it says is compared with the segment, whose footer has one."""
+    session, real = cluster.session("b"), direct.head
+    infos = [put(cluster, ARRAY[:rows]) for _ in range(2)]
+    own = reader_on_b(cluster).own_copies
+    assert own is not None
+    monkeypatch.setattr(links.Links, "lost", lambda *_: None)  # so that each head is asked for
+    length = len(real(infos[0], 0))
+    for at, by in itertools.product(range(8, length), (1, 0x80, 0xFF)):
+        monkeypatch.setattr(serving, "head", lambda *args, at=at, by=by: _altered(real(*args), at, by))
+        own.make_many(infos, "a", 0)
+        np.testing.assert_array_equal(by_handle(session, infos[0], "a"), ARRAY[:rows])
+        for info in infos:
+            cluster.shelves["b"].delete(info.id)
+    assert not list(Path(cluster.shelves["b"].new).glob("*/*"))
+
+
+@pytest.mark.parametrize("name", ["../../mem/{}", "../../ledger", "x" * 32, ""])
+def test_a_head_names_no_other_file(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    other, infos = put(cluster, ARRAY[0], "b"), [put(cluster, ARRAY[0], replicas=2) for _ in range(2)]
+    said, real = name.format(other.id), direct.head
+    monkeypatch.setattr(serving, "head", lambda info, at: real(info._replace(id=said), at))
+    cluster.keepers["b"].fetch_many(pack(infos), "a")
+    assert [call.method for call in streams] == ["send_many"]
+    assert all(cluster.holders(info.id) == {"a": True, "b": True} for info in infos)
+    assert cluster.shelves["b"].has(other.id) and cluster.shelves["b"].exists()
+
+
+@pytest.mark.parametrize("size", [0, 100, 1 << 45, (1 << 64) - 1])
+def test_a_length_that_lies_makes_no_memory(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    infos, packed = [put(cluster, ARRAY[0], replicas=2) for _ in range(3)], wire.Answer.packed
+    monkeypatch.setattr(wire.Answer, "packed", lambda self: packed(self._replace(size=self.size and size)))
+    cluster.keepers["b"].fetch_many(pack(infos), "a")
+    assert [call.method for call in streams] == ["send_many"]
+    assert all(cluster.holders(info.id) == {"a": True, "b": True} for info in infos)
 
 
 def test_small_arrays_of_which_some_came_go_on_through_ray(

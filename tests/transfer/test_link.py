@@ -47,6 +47,11 @@ def read(link: client.Link, array_id: str, begin: int = 0, end: int = wire.WHOLE
     return bytes(into)
 
 
+def told(array_id: str, head: bytes, _: int) -> bytes:
+    assert head == array_id.encode()
+    return head
+
+
 @pytest.fixture(params=[1, 2, 4])
 def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """As many cores as this may be used, and so as many connections for a large array."""
@@ -104,7 +109,7 @@ def test_one_connection_serves_many_requests(start_server: Start, files: Files) 
     wanted = [files.add(number, number) for number in range(200)]
     ids = [array_id for array_id, _ in wanted]
     link = link_to(there)
-    got = list(link.read_each([*ids, "f" * 32]))
+    got = list(link.read_each([*ids, "f" * 32], told))
     assert got == [*((array_id.encode(), data) for array_id, data in wanted), None]
     for array_id, data in wanted[:20]:
         assert read(link, array_id) == data
@@ -165,7 +170,7 @@ def test_what_a_server_cannot_open_ends_nothing(start_server: Start, files: File
             read(link, "b" * 32)
         assert read(link, array_id) == data
     with pytest.raises(Unserved):
-        list(link.read_each([array_id, "b" * 32, array_id]))
+        list(link.read_each([array_id, "b" * 32, array_id], told))
     assert read(link, array_id) == data
 
 
