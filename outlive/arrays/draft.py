@@ -279,7 +279,10 @@ class Draft:
     def target(self) -> Target:
         """Where the bytes of a whole segment go, a copy of another; then `verify` it."""
         assert self._fd is not None
-        return Target(self, self._fd)
+        try:
+            return Target(self, self._fd)
+        except OSError as error:
+            raise explain(self.shelf, error, self.info.size) from None
 
     def verify(self) -> None:
         """Check that the bytes are a whole segment of this array. The draft is then complete.
@@ -427,8 +430,11 @@ class Target:
     """The bytes of a draft, any of which several threads may write. Not to be used once the draft is complete."""
 
     def __init__(self, draft: Draft, fd: int) -> None:
-        self._draft, self._fd = draft, fd
+        self._draft = draft
         self._warm = draft.memory(alone=True)  # those who send need the other cores
+        # Open as long as a thread may write: one whose read was interrupted may do so after the draft has gone, when
+        # the number of the draft's own descriptor is another file's.
+        self._file = None if self._warm is not None else FileIO(draft.path, "r+", opener=lambda *_: os.dup(fd))
 
     def window(self, offset: int, size: int) -> memoryview | None:
         """The memory that these bytes belong in; None if it is not allocated yet: `write` reports a lack of room."""
@@ -436,11 +442,12 @@ class Target:
 
     def write(self, offset: int, data: memoryview) -> None:
         """Raises StoreFull if the file system has no room."""
-        if self._warm is not None:
+        if self._file is None:
+            assert self._warm is not None
             self._warm[offset : offset + len(data)] = data
             return
         try:
-            write_all(self._fd, [data], offset)
+            write_all(self._file.fileno(), [data], offset)
         except OSError as error:
             raise explain(self._draft.shelf, error, self._draft.info.size) from None
 

@@ -42,7 +42,10 @@ class Damaged(Lost):
 
 
 class Sink(Protocol):
-    """Takes the bytes that are read. Several threads may use it, each for a range of its own."""
+    """Takes the bytes that are read. Several threads may use it, each for a range of its own.
+
+    If a signal handler raises while `read` waits for them, one may use it a moment longer than `read` takes.
+    """
 
     def window(self, offset: int, size: int) -> memoryview | None:
         """The memory that these bytes belong in. None: there is none, and they are passed to `write`."""
@@ -143,7 +146,7 @@ class Link:
                     part.abort()
                 raise
             finally:
-                for part in others:  # nobody may write into the sink after this returns, even if one part failed
+                for part in others:  # nobody writes into the sink after this returns, even if one part failed
                     part.join()
             for part in others:
                 part.check()

@@ -8,6 +8,7 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.draft import Draft
+from outlive.arrays.draft import Draft, Target
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import size_in_pool
 from outlive.arrays.lifetimes import TTL, Lifetime
@@ -474,6 +475,35 @@ def test_what_stops_on_the_way_comes_through_ray(
     assert [call.method for call in streams] == ["send"]
     assert not [one for one in threading.enumerate() if one.name == "transfer-part"]  # nobody writes any more
     goes_on.set()
+
+
+def test_a_thread_of_a_read_that_was_interrupted_writes_into_no_other_file(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C ends the wait for it. The number of the draft's descriptor is another file's then."""
+    monkeypatch.setattr(client.cores, "usable", lambda: 2.0)
+    info, write, goes_on = put(cluster, ARRAY), Target.write, threading.Event()
+
+    def late(self: Target, offset: int, data: memoryview) -> None:
+        if threading.current_thread().name == "transfer-part":
+            assert goes_on.wait(60)
+        write(self, offset, data)
+
+    def interrupted(part: Any) -> None:
+        if part._thread.is_alive():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Target, "write", late)
+    monkeypatch.setattr(client._Part, "join", interrupted)
+    source = transfer.Source(cluster.peers, "a", MIB, 0, cluster.session("b").links)
+    with pytest.raises(KeyboardInterrupt):
+        transfer.copy(cluster.shelves["b"], source, info.id, kept=False, size=info.size)
+    assert cluster.holders(info.id) == {"a": True} and not cluster.shelves["b"].ledger.used
+    with ExitStack() as stack:
+        others = [stack.enter_context(open(tmp_path / str(number), "w+b")) for number in range(30)]
+        goes_on.set()
+        eventually(lambda: not [one for one in threading.enumerate() if one.name == "transfer-part"])
+        assert not any(os.fstat(other.fileno()).st_size for other in others)
 
 
 def test_a_damaged_segment_is_no_array_elsewhere(cluster: PlayedCluster) -> None:
