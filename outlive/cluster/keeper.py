@@ -291,7 +291,7 @@ class Keeper(ShelfCalls):
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
-            fetched=totals[COPIED] - self._before[COPIED],
+            fetched=self._since_start(totals, COPIED),
             sent_bytes=self._sent_bytes + (0 if self._serving is None else self._serving.counts.sent),
             kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,
@@ -299,9 +299,12 @@ class Keeper(ShelfCalls):
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
             full=0 if self._serving is None else self._serving.counts.full,
-            fallbacks=totals[FELL_BACK] - self._before[FELL_BACK],
+            fallbacks=self._since_start(totals, FELL_BACK),
             calls_through_ray=self._asks_through_ray,
         )
+
+    def _since_start(self, totals: list[int], number: int) -> int:
+        return max(0, totals[number] - self._before[number])  # somebody may have removed the tally
 
     def times(self, array_ids: list[str]) -> list[tuple[float, float | None, bool] | None]:
         """See `marks.times_of`. Nobody else answers this for a stopped keeper: it is only looked at."""

@@ -22,7 +22,8 @@ from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
 from outlive.errors import CorruptArray, StoreFull, StoreUnavailable
 
-PROTOCOL = 12  # raised whenever keepers or catalogs cannot serve programs of the version before
+PROTOCOL = 13
+"""Raised whenever keepers or catalogs cannot serve programs of the version before, or a shelf has other files."""
 _TO_GO = 120.0  # seconds that the process of a dead keeper may take to end
 _TRY_AGAIN = 1.0  # seconds between two tries, while there is no room
 _log = logging.getLogger(__name__)

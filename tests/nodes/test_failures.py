@@ -20,7 +20,7 @@ import pytest
 
 from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.layout import WAYS
+from outlive.arrays.layout import TALLY, WAYS
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tally import FELL_BACK
 from outlive.arrays.tend.fsck import check_shelf
@@ -267,6 +267,10 @@ def test_the_keeper_says_what_any_process_found(cluster: PlayedCluster, clocks: 
         clocks.now += 61
         assert reads(cluster, process(cluster), info)
         assert (one.stats().through_ray, one.stats().fallbacks) == ((), 3)
+        one._before = one._shelf.tally.totals()  # as if it had started now
+        os.unlink(f"{cluster.shelves['b'].path}/{TALLY}")  # a stranger did
+        Shelf(cluster.shelves["b"].path)
+        assert (one.stats().fetched, one.stats().fallbacks) == (0, 0)
     finally:
         one._serving.close()  # type: ignore[union-attr]
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from outlive.arrays import layout, ledger, tally
 from outlive.arrays.layout import CACHED
 from outlive.arrays.marks import mark
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.adopt import adopt
 from outlive.arrays.writer import Writer
-from outlive.cluster.tenure import Tenure
+from outlive.cluster.tenure import PROTOCOL, Tenure
 
 
 @pytest.fixture
@@ -35,6 +36,17 @@ def tenure_of(shelf: Shelf, remembered: dict[str, bytes]) -> Any:
     tenure.shelf, tenure._peers = shelf, SimpleNamespace(load=remembered.get)
     tenure._unlisted, tenure._epoch = {}, 0
     return tenure
+
+
+def test_who_changes_what_a_shelf_has_raises_the_protocol() -> None:
+    """Programs of the version before are refused then. Else each that joins would make the others' files anew."""
+    others = layout.OWN_FILES - {f"{name}{layout.NEXT}" for name in layout.OWN_FILES}
+    assert (ledger._MAGIC, tally._MAGIC, " ".join(sorted(others)), PROTOCOL) == (
+        b"ledger 5",
+        b"tally 02",
+        "checksums disk ended free hot keeper ledger mem names new node scopes spilling tally ways",
+        13,
+    )
 
 
 @pytest.mark.parametrize("cached", [False, True])
