@@ -34,6 +34,9 @@ class Failure(NamedTuple):
         return uptime() < self.until
 
 
+_KINDS = (int, int, float, str, str)
+
+
 class Failures:
     """The failures in a folder, which is made when it is needed. Any process and thread may use it."""
 
@@ -44,10 +47,11 @@ class Failures:
         """The failure of a node's server; None if none is known."""
         try:
             failure = Failure(*json.loads(os.readlink(f"{self._folder}/{node}")))
-            now = uptime()
-            return failure if failure.began <= now and failure.until <= now + _LONGEST else None
-        except (OSError, ValueError, TypeError):  # there is none, or not one of this version
+        except (OSError, ValueError, TypeError, RecursionError):  # there is none, or not one of this version
             return None
+        now = uptime()
+        whole = all(map(isinstance, failure, _KINDS)) and failure.began <= now and failure.until <= now + _LONGEST
+        return failure if whole else None
 
     def note(self, node: str, failure: Failure) -> None:
         """Note a failure in place of the one before. Between the two, others may find none, and try."""

@@ -65,6 +65,7 @@ class Links:
         self._failures = None if shelf is None else Failures(f"{shelf.path}/{WAYS}")
         self._tally = None if shelf is None else shelf.tally
         self._ways: dict[str, _Way] = {}
+        self._failed = set[str]()  # the nodes that are said to have failed, as this process knows
         self._looked = peers.now()  # when unused connections were closed last
         self._mutex = Mutex()
 
@@ -88,7 +89,7 @@ class Links:
             return True
         if self._failures is None or (way.link is None and way.noted is None):
             return False
-        failure = self._failures.of(node)
+        failure = self._noted(node)
         if failure == way.noted:
             return False
         # A link that has worked here since another process began its try counts more than that try.
@@ -182,12 +183,20 @@ class Links:
         return _Way(link, since=self._peers.now(), last=last, server=server, noted=noted)
 
     def _failure_of(self, node: str, server: str) -> Failure | None:
-        failure = None if self._failures is None else self._failures.of(node)
+        failure = self._noted(node)
         return failure if failure is not None and failure.server == server else None
+
+    def _noted(self, node: str) -> Failure | None:
+        """What is noted of a node's server."""
+        failure = None if self._failures is None else self._failures.of(node)
+        if failure is not None:
+            self._failed.add(node)
+        return failure
 
     def _works(self, node: str) -> None:
         """Note that a link to this node works."""
-        if self._failures is not None:
+        if self._failures is not None and node in self._failed:
+            self._failed.discard(node)
             self._failures.forget(node)
 
 

@@ -180,6 +180,26 @@ def test_a_link_that_works_here_is_used_on(cluster: PlayedCluster, clocks: Clock
     assert other.to("a") is None  # its own way may be at fault
 
 
+def test_a_link_that_works_changes_nothing_on_the_shelf(
+    cluster: PlayedCluster, clocks: Clocks, tries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many processes read at a time, and each change of a folder holds up the others'."""
+    changed, unlink = list[str](), os.unlink
+    monkeypatch.setattr("outlive.cluster.failures.os.unlink", lambda path: changed.append(path) or unlink(path))
+    info, ours, other = put(cluster, np.zeros(10)), process(cluster), process(cluster)
+    assert all(reads(cluster, ours, info) for _ in range(3))
+    assert not changed
+    tries.error = Lost("Connection refused")
+    assert not reads(cluster, other, info)
+    tries.error = None
+    clocks.now += 61
+    assert reads(cluster, other, info)
+    assert changed
+    changed.clear()
+    assert all(reads(cluster, one, info) for one in (ours, other) * 2)
+    assert not changed
+
+
 def test_a_link_that_worked_before_another_process_failed_is_left(cluster: PlayedCluster, clocks: Clocks) -> None:
     info, ours, other = put(cluster, np.zeros(10)), process(cluster), process(cluster)
     assert reads(cluster, ours, info)
@@ -309,6 +329,9 @@ def test_what_a_process_found_itself_is_forgotten_too(cluster: PlayedCluster, cl
         "x",
         "[]",
         "[1, 2, 3]",
+        "[" * 4000,
+        '[1, LATER, "60", "127.0.0.1:1 1", "why"]',
+        '[1, LATER, 60.0, "127.0.0.1:1 1", 5]',
         '["a", "b", 1.0, "127.0.0.1:1 1", "why"]',
         '[LATER, LATER, 60.0, "127.0.0.1:1 1", "it was before the machine started anew"]',
         '[0, MUCH_LATER, 60.0, "127.0.0.1:1 1", "somebody else wrote it"]',
