@@ -227,8 +227,13 @@ class Server:
         if self._closed:
             self._close(one.channel)
             return
+        try:
+            self._selector.register(one.fd, selectors.EVENT_READ, lambda mask: self._go_on(one, mask))
+        except OSError as error:  # the system watches no more descriptors for this user
+            _log.debug("a connection ended: %s", error)
+            self._close(one.channel)
+            return
         self._connections[one.fd] = one
-        self._selector.register(one.fd, selectors.EVENT_READ, lambda mask: self._go_on(one, mask))
         self._go_on(one, selectors.EVENT_READ)  # TLS may have taken the first request with the proof
 
     def _go_on(self, one: _Connection, mask: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -295,6 +296,24 @@ def test_a_system_without_more_threads(
     assert [made().result() for made in late] == [None] * queued
     assert server.cut(name, 60)
     assert (catalog.waiting, catalog.done) == (0, [])
+
+
+def test_a_connection_that_the_system_does_not_watch_ends_alone(
+    server: Server, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user may have only so many descriptors watched (epoll(7), max_user_watches)."""
+    assert ask(line, "note", 1) == 1
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server._selector, "register", refused)
+        with pytest.raises(Unreachable):
+            ask(line_to(server), "note", 2)
+    assert ask(line, "note", 3) == 3
+    assert ask(line_to(server), "note", 4) == 4
+    eventually(lambda: len(server._door._inside) == 2)
 
 
 def test_a_call_that_waited_until_nothing_may_be_answered(
