@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from outlive.arrays.clock import uptime
 from outlive.arrays.layout import FOLDER_MODE
+from outlive.arrays.limits import is_of_handler
 
 _LONGEST = 3600 * 10**9  # nanoseconds: a longer pause was written by somebody else, or before the machine started
 _FORGOTTEN = 600 * 10**9  # nanoseconds, after its pause, until a failure is forgotten that nobody found again
@@ -47,7 +49,9 @@ class Failures:
         """The failure of a node's server; None if none is known."""
         try:
             failure = Failure(*json.loads(os.readlink(f"{self._folder}/{node}")))
-        except (OSError, ValueError, TypeError, RecursionError):  # there is none, or not one of this version
+        except (OSError, ValueError, TypeError, RecursionError) as error:  # there is none, or not one of this version
+            if is_of_handler(error):
+                raise
             return None
         now = uptime()
         whole = all(map(isinstance, failure, _KINDS)) and failure.began <= now and failure.until <= now + _LONGEST
@@ -57,7 +61,7 @@ class Failures:
         """Note a failure in place of the one before. Between the two, others may find none, and try."""
         text = json.dumps(failure._replace(why=failure.why[:_MOST_TEXT]))
         self.forget(node)
-        with contextlib.suppress(OSError):
+        with _if_possible():
             try:
                 os.symlink(text, f"{self._folder}/{node}")
             except FileNotFoundError:  # it is the first one
@@ -66,13 +70,13 @@ class Failures:
 
     def forget(self, node: str) -> None:
         """Note that a node's server works, if it is said to have failed."""
-        with contextlib.suppress(OSError):
+        with _if_possible():
             os.unlink(f"{self._folder}/{node}")
 
     def all(self) -> dict[str, Failure]:
         """The failures by node. Those that are too old are forgotten: their nodes are gone, as a rule."""
         found, nodes = dict[str, Failure](), list[str]()
-        with contextlib.suppress(OSError):
+        with _if_possible():
             nodes = os.listdir(self._folder)
         for node in nodes:
             failure = self.of(node)
@@ -81,3 +85,13 @@ class Failures:
             else:
                 self.forget(node)
         return found
+
+
+@contextlib.contextmanager
+def _if_possible() -> Iterator[None]:
+    """Do without what the system refuses. What a signal handler raises reaches the caller."""
+    try:
+        yield
+    except OSError as error:
+        if is_of_handler(error):
+            raise

@@ -374,6 +374,26 @@ def test_where_none_can_be_noted_each_finds_out_for_itself(
     assert all(reads(cluster, own, info) for own in some)
 
 
+@pytest.mark.parametrize("call", ["readlink", "symlink", "unlink", "listdir"])
+def test_what_a_signal_handler_raises_reaches_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A program's own time limit, say: each read looks here."""
+    made = Failures(str(tmp_path))
+    made.note("a", Failure(uptime(), uptime() + SECOND, 1.0, "s", "why"))
+
+    def interrupted(*_: Any) -> None:
+        raise TimeoutError("the program's own")
+
+    def use() -> None:
+        made.all()
+        made.note("a", Failure(uptime(), uptime() + SECOND, 1.0, "s", "why"))
+
+    monkeypatch.setattr(f"outlive.cluster.failures.os.{call}", interrupted)
+    with pytest.raises(TimeoutError):
+        use()
+
+
 def test_long_and_odd_texts(tmp_path: Path) -> None:
     made = Failures(str(tmp_path / "ways"))
     for why in ("x" * 100_000, "\ud800\0\n", ""):
