@@ -39,7 +39,7 @@ def head(info: ArrayInfo, deadline_ns: int) -> bytes:
 
 
 def _told(array_id: str, sent: bytes, total: int) -> tuple[ArrayInfo, int]:
-    """What a head says of this array, of which so many bytes follow. Raises Lost: a head has no checksum."""
+    """Info and deadline by the head of this array, of which so many bytes follow. Raises Lost: it has no checksum."""
     try:
         (info,) = unpack(sent[_DEADLINE:])
         if is_sound(info) and (info.id, info.size) == (array_id, total):

@@ -89,7 +89,7 @@ class Failures:
 
 @contextlib.contextmanager
 def _if_possible() -> Iterator[None]:
-    """Do without what the system refuses. What a signal handler raises reaches the caller."""
+    """Do without what the system refuses. An error of a signal handler reaches the caller."""
     try:
         yield
     except OSError as error:

@@ -187,7 +187,7 @@ class Links:
         return failure if failure is not None and failure.server == server else None
 
     def _noted(self, node: str) -> Failure | None:
-        """What is noted of a node's server."""
+        """The failure that is noted of a node's server, if any."""
         failure = None if self._failures is None else self._failures.of(node)
         if failure is not None:
             self._failed.add(node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -18,10 +18,11 @@ from outlive.testing.simulation.ports import Connection, Listening
 from outlive.testing.simulation.scheduler import Scheduler, running
 from outlive.transfer import wire
 from outlive.transfer.channel import Lost, Silent
-from outlive.transfer.client import NotServed, Sink
+from outlive.transfer.client import NotServed, Sink, Unserved
 from outlive.transfer.door import Counts
 from outlive.transfer.server import Gone, Opened
 
+T = TypeVar("T")
 _SEND = "send"  # the request for files, under the name that it has through Ray
 _ANSWER = 5.0  # seconds
 
@@ -112,19 +113,22 @@ class PlayedLink:
         _fill(sink, half, file.data[half:])
         self._put_back(connection)
 
-    def read_each(self, array_ids: Sequence[str], **options: int | bool) -> Iterator[tuple[bytes, bytes] | None]:
+    def read_each(
+        self, array_ids: Sequence[str], told: Callable[[str, bytes, int], T], **options: int | bool
+    ) -> Iterator[tuple[T, bytes] | None]:
         """See `Link.read_each`."""
         requests = [wire.Request(array_id, 0, wire.WHOLE, **options) for array_id in array_ids]  # type: ignore[arg-type]
         connection, files = self._exchange(_SEND, *requests)
-        for file in files:
+        for array_id, file in zip(array_ids, files, strict=True):
             if file.status == wire.GONE:
                 yield None
                 continue
-            _see(file, "")
+            _see(file, array_id)
+            said = told(array_id, file.head, len(file.data))
             _step()
             if connection.broken:
                 raise Lost("the connection broke")
-            yield file.head, file.data
+            yield said, file.data
         self._put_back(connection)
 
     def ask(self, question: bytes, patience: float) -> bytes:
@@ -172,7 +176,7 @@ def _see(file: _File, array_id: str) -> None:
     if file.status == wire.GONE:
         raise NotServed(array_id)
     if file.status != wire.OK:
-        raise Lost(f"the server answers with status {file.status}")
+        raise Unserved(f"the server cannot read array {array_id}")
 
 
 def _fill(sink: Sink, offset: int, data: bytes) -> None:
