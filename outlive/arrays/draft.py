@@ -216,18 +216,12 @@ class Draft:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
 
-    def memory(self, *, alone: bool = False) -> mmap.mmap | None:
-        """All of the segment, mapped, and its memory allocated; None if it is better written by `write(2)`.
-
-        Parameters
-        ----------
-        alone
-            New memory is not to be allocated by several threads.
-        """
+    def memory(self) -> mmap.mmap | None:
+        """All of the segment, mapped, and its memory allocated; None if it is better written by `write(2)`."""
         assert self._fd is not None
         if (warm := writable_map(self._fd, self.info.size)) is not None:
             return warm
-        return self._fresh_memory(self._fd, 1 if alone else threads(self.info.size))
+        return self._fresh_memory(self._fd, threads(self.info.size))
 
     def _fresh_memory(self, fd: int, count: int) -> mmap.mmap | None:
         """The same of a new segment, if several threads allocate it or huge pages are to be asked for."""
@@ -243,6 +237,14 @@ class Draft:
             made = fresh.map
         self._copying = None  # nobody is at work any more, and it has the map, which would keep the memory
         return made
+
+    def fresh(self, fd: int) -> Fresh | None:
+        """All of a new segment, mapped, with no memory yet; None if it is better written by `write(2)`."""
+        if self._is_on_disk or not huge.given(fd, self.info.size):
+            return None
+        with contextlib.suppress(NotAllocated):
+            return Fresh(fd, self.info.size)
+        return None
 
     @property
     def _is_on_disk(self) -> bool:
@@ -427,25 +429,35 @@ class Draft:
 
 
 class Target:
-    """The bytes of a draft, any of which several threads may write. Not to be used once the draft is complete."""
+    """The bytes of a draft, any of which several threads may write. Not to be used once the draft is complete.
+
+    New memory is had by `write(2)`, which lets one thread at a time allocate it. If it comes in huge pages, the segment
+    is mapped, and each thread allocates the memory of its own bytes just before it fills them.
+    """
 
     def __init__(self, draft: Draft, fd: int) -> None:
-        self._draft = draft
-        self._warm = draft.memory(alone=True)  # those who send need the other cores
+        self._draft, self._warm = draft, writable_map(fd, draft.info.size)
+        self._fresh = draft.fresh(fd) if self._warm is None else None
         # Open as long as a thread may write: one whose read was interrupted may do so after the draft has gone, when
         # the number of the draft's own descriptor is another file's.
         self._file = None if self._warm is not None else FileIO(draft.path, "r+", opener=lambda *_: os.dup(fd))
 
     def window(self, offset: int, size: int) -> memoryview | None:
-        """The memory that these bytes belong in; None if it is not allocated yet: `write` reports a lack of room."""
-        return None if self._warm is None else memoryview(self._warm)[offset : offset + size]
+        """The memory that these bytes belong in; None if it cannot be had: `write` reports a lack of room."""
+        if self._warm is not None:
+            return memoryview(self._warm)[offset : offset + size]
+        try:
+            return None if self._fresh is None else self._fresh.window(offset, offset + size)
+        except NotAllocated:
+            return None
 
     def write(self, offset: int, data: memoryview) -> None:
         """Raises StoreFull if the file system has no room."""
-        if self._file is None:
-            assert self._warm is not None
-            self._warm[offset : offset + len(data)] = data
+        window = self.window(offset, len(data))
+        if window is not None:
+            window[:] = data
             return
+        assert self._file is not None
         try:
             write_all(self._file.fileno(), [data], offset)
         except OSError as error:

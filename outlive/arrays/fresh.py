@@ -62,6 +62,11 @@ class Fresh:
         if _madvise(self._address + begin, end - begin, _POPULATE_WRITE) != 0:
             raise NotAllocated(f"madvise: error {ctypes.get_errno()}")
 
+    def window(self, begin: int, end: int) -> memoryview:
+        """These bytes, with their memory. Raises NotAllocated."""
+        self.allocate(begin, end)
+        return memoryview(self.map)[begin:end]
+
 
 def ask_for_huge_pages(fd: int, size: int) -> None:
     """Allocate a new file's memory in huge pages where they are given if asked for; elsewhere nothing happens."""

@@ -122,6 +122,7 @@ class Keeper(ShelfCalls):
             threading.Thread(target=self._again, args=(work, seconds), name=work.__name__, daemon=True)
             for work, seconds in self.works().items()
         ]
+        self._threads.append(threading.Thread(target=self._try, args=(self._reach_catalog,), name="reach", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -389,6 +390,10 @@ class Keeper(ShelfCalls):
         """
         if self._serving is not None:
             self._serving.try_again()
+        self._reach_catalog()
+
+    def _reach_catalog(self) -> None:
+        """Connect to the catalog's port. A keeper does so as it begins, so that its first fetch finds a connection."""
         self._asks_through_ray = self._peers.calls_through_ray()
 
     def _tell_of_adopted(self) -> None:

@@ -17,8 +17,9 @@ from benchmarks.page_size import in_large_pages
 from outlive.arrays import draft as drafts
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import CACHED
 from outlive.arrays.reader import Reader
-from outlive.arrays.segment import describe
+from outlive.arrays.segment import describe, footer, header_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import promote, spill
 from outlive.arrays.tend.fsck import check
@@ -26,6 +27,7 @@ from outlive.arrays.writer import Writer, mapped
 from outlive.errors import StoreFull
 
 from .conftest import MIB
+from .receiving import fill
 
 HUGE = ("never", "advise", "within_size", "always")
 
@@ -54,6 +56,21 @@ def created(shelf: Shelf, count: int) -> ArrayInfo:
     return draft.info
 
 
+def received(shelf: Shelf, count: int) -> ArrayInfo:
+    """The copy of an array of ones, whose bytes two threads receive."""
+    info = describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1)
+    draft = Draft.make(shelf, info, CACHED)
+    try:
+        fill(draft.target(), header_of(info) + bytes([1]) * count + footer(info))
+        draft.verify()
+    except BaseException:
+        draft.discard()
+        raise
+    draft.listed_in = shelf.ledger.epoch
+    shelf.seal_copy(draft)
+    return info
+
+
 def huge(base: Path, how: str) -> None:
     """The ledger counts what the kernel takes, whichever pages it takes and however an array came about."""
     memory = mounted(base / "memory", f"size=256m,huge={how}")
@@ -73,6 +90,8 @@ def huge(base: Path, how: str) -> None:
         Writer(shelf).put(np.ones((2, count), "u1")[:, ::2])  # in steps
         exact()
         created(shelf, count)
+        exact()
+        received(shelf, count)
         exact()
     info = Writer(shelf).put(np.ones(400_000, "u1"))
     assert shelf.disk is not None
@@ -102,7 +121,7 @@ def in_huge_pages(array: np.ndarray[Any, Any]) -> int:
 def advised(base: Path) -> None:
     """Where huge pages are given if asked for, they are asked for. Too little room is an error, as elsewhere."""
     gives, count = {}, 16 * MIB
-    ways = ("put", "steps", "create", "promote")
+    ways = ("put", "steps", "create", "receive", "promote")
     for how in ("never", "advise", "always"):
         shelf = Shelf(str(mounted(base / how, f"size=96m,huge={how}") / "shelf"), 256 * MIB)
         shelf.spill_to(str(base / "disk" / how))
@@ -113,6 +132,7 @@ def advised(base: Path) -> None:
             assert (view == 1).all()
             gives[how, name] = in_huge_pages(view)
         gives[how, "create"] = in_huge_pages(Reader(shelf).view(created(shelf, count)))
+        gives[how, "receive"] = in_huge_pages(Reader(shelf).view(received(shelf, count)))
         moved = Writer(shelf).put(np.ones(count, "u1"))
         spill(shelf, shelf.disk, moved.id)
         shelf.pool.trim()
@@ -133,6 +153,8 @@ def no_room(shelf: Shelf) -> None:
             Writer(shelf).put(np.ones(room * MIB, "u1"))
         with pytest.raises(StoreFull):
             created(shelf, room * MIB)
+        with pytest.raises(StoreFull):
+            received(shelf, room * MIB)
     assert (Reader(shelf).view(Writer(shelf).put(np.full(8 * MIB, 3, "u1"))) == 3).all()
     assert check(shelf) == []
 

@@ -15,9 +15,10 @@ import pytest
 from outlive.arrays import draft, fresh
 from outlive.arrays.draft import Draft
 from outlive.arrays.fresh import Fresh
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.remains import clear_remains
-from outlive.arrays.segment import describe
+from outlive.arrays.segment import describe, footer, header_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer, mapped
@@ -26,6 +27,7 @@ from tests.conftest import eventually
 
 from .conftest import MIB
 from .local_store import assert_counted
+from .receiving import fill
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has madvise(2) for this")
 
@@ -71,6 +73,61 @@ def test_an_array_that_is_created_has_its_memory(shelf: Shelf, allocated: list[t
     made.detach()
     made.seal()
     assert (Reader(shelf).view(made.info) == 7).all()
+
+
+@pytest.fixture
+def huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a mount that gives them."""
+    monkeypatch.setattr(draft.huge, "given", lambda *_: True)
+
+
+def segment_of(size: int) -> tuple[ArrayInfo, bytes]:
+    info = describe("'|u1'", (size,), size, fortran=False, store="default", key=None, version=1)
+    return info, header_of(info) + os.urandom(size) + footer(info)
+
+
+@pytest.mark.usefixtures("huge_pages")
+def test_what_comes_from_another_node_has_its_memory_piece_by_piece(
+    shelf: Shelf, allocated: list[tuple[int, int]]
+) -> None:
+    info, data = segment_of(8 * MIB + 5)
+    made = Draft.make(shelf, info)
+    target = made.target()
+    assert allocated == []
+    fill(target, data)
+    assert sorted(allocated) == [(begin, min(begin + MIB, info.size)) for begin in range(0, info.size, MIB)]
+    made.verify()
+    made.seal()
+    assert Reader(shelf).view(info).tobytes() == data[info.offset :][: info.nbytes]
+    assert_counted(shelf)
+    assert check(shelf) == []
+
+
+@pytest.mark.usefixtures("huge_pages")
+def test_a_kernel_without_it_has_what_comes_written(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "_POPULATE_WRITE", 9999)
+    info, data = segment_of(8 * MIB)
+    made = Draft.make(shelf, info)
+    target = made.target()
+    assert target.window(0, MIB) is None
+    fill(target, data)
+    made.verify()
+    made.seal()
+    assert Reader(shelf).view(info).tobytes() == data[info.offset :][: info.nbytes]
+
+
+@pytest.mark.usefixtures("huge_pages")
+def test_what_comes_and_goes_to_disk_is_written(shelf: Shelf, root: Path, allocated: list[tuple[int, int]]) -> None:
+    shelf.spill_to(str(root / "disk"))
+    assert shelf.disk is not None
+    shelf.ledger.disk.budget = 256 * MIB
+    info, data = segment_of(80 * MIB)  # more than the budget of memory
+    made = Draft.make(shelf, info)
+    fill(made.target(), data)
+    made.verify()
+    made.seal()
+    assert allocated == []
+    assert Reader(shelf).view(info).tobytes() == data[info.offset :][: info.nbytes]
 
 
 def test_what_goes_to_disk_is_written(shelf: Shelf, root: Path, allocated: list[tuple[int, int]]) -> None:

@@ -26,7 +26,7 @@ def test_the_kernel_may_deny_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None, asks: bool
 ) -> None:
     """Where they are denied there is nothing to ask for."""
-    monkeypatch.setattr(huge, "_gives_if_asked", lambda _: True)  # as on a mount with huge=advise
+    monkeypatch.setattr(huge, "_option", lambda _: "advise")  # as on a mount with huge=advise
     monkeypatch.setattr(huge, "KERNEL", str(tmp_path))
     if setting is not None:
         (tmp_path / "shmem_enabled").write_text(f"{setting}\n")
