@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,17 @@ def test_a_keeper_waits_for_room_and_does_not_die(error: Exception, monkeypatch:
 
     tenure.wait_for_room(begin, "path")
     assert not left
+
+
+def test_a_keeper_reaches_the_catalog_as_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its first fetch would wait while Ray looks up the catalog. Its work begins later."""
+    reached = threading.Event()
+    one = keeper.Keeper.__new__(keeper.Keeper)
+    monkeypatch.setattr(one, "_peers", SimpleNamespace(calls_through_ray=reached.set), raising=False)
+    monkeypatch.setattr(one, "connect", lambda: None)
+    monkeypatch.setattr(one, "works", dict)
+    one.go_on()
+    assert reached.wait(60)
 
 
 def test_a_keeper_that_is_refused_for_another_reason_says_so() -> None:
