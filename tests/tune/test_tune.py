@@ -185,7 +185,8 @@ def test_what_the_other_process_could_not_measure_is_said_in_its_words(monkeypat
 
 
 MEASURES = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
 from outlive.tune import speed
 from outlive.tune.advice import advice
 from outlive.tune.compare import compare
@@ -235,6 +236,7 @@ def test_a_process_that_is_ended_while_it_measures_leaves_nothing(
 
 def test_a_handler_of_the_program_stays(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     try:
         with _ended_in_order():
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
@@ -244,6 +246,7 @@ def test_a_handler_of_the_program_stays(tmp_path: Path) -> None:
             threads.submit(_ended_in_order().__enter__).result()
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 # --- what cannot be changed, or taken back, is not
