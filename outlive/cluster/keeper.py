@@ -44,6 +44,7 @@ from outlive.errors import StoreUnavailable
 
 _ROUNDS_EVERY = 1.0  # seconds
 _SERVE_EVERY = 30.0  # seconds between two tries to start a missing server; other nodes look for one once a minute
+_REACH_AGAIN = 1.0, 2.0, 4.0, 8.0  # seconds until a keeper that starts looks for the catalog's port again
 _ADOPT_EVERY = 60.0  # seconds between two searches for shelves to adopt: some count as left only after minutes
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
@@ -122,7 +123,7 @@ class Keeper(ShelfCalls):
             threading.Thread(target=self._again, args=(work, seconds), name=work.__name__, daemon=True)
             for work, seconds in self.works().items()
         ]
-        self._threads.append(threading.Thread(target=self._try, args=(self._reach_catalog,), name="reach", daemon=True))
+        self._threads.append(threading.Thread(target=self._try, args=(self._reach_soon,), name="reach", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -392,8 +393,18 @@ class Keeper(ShelfCalls):
             self._serving.try_again()
         self._reach_catalog()
 
+    def _reach_soon(self) -> None:
+        """Connect to the catalog's port, so that the first fetch finds a connection.
+
+        The first keeper of a cluster looks again, as it starts before the catalog.
+        """
+        self._reach_catalog()
+        for seconds in _REACH_AGAIN:
+            if self._asks_through_ray is None or self._stop.wait(seconds):
+                return
+            self._reach_catalog()
+
     def _reach_catalog(self) -> None:
-        """Connect to the catalog's port. A keeper does so as it begins, so that its first fetch finds a connection."""
         self._asks_through_ray = self._peers.calls_through_ray()
 
     def _tell_of_adopted(self) -> None:
