@@ -23,6 +23,7 @@ from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
 _MOST_OVER = 10_000  # arrays
+_MOST_DROPPED = 10_000  # arrays: those that were replaced in the last two seconds, if it is busiest
 _MOST_DELETED = 100_000  # keys
 _OVER_FOR = 600.0  # seconds: a clock may have been put right by then
 Name = tuple[str, str]  # store and key
@@ -102,6 +103,7 @@ class State:
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.deleted = OrderedDict[Name, int]()  # by key: the latest deleted version; for shelves that come late
         self.dropped = Latest[str]()  # replaced arrays whose files are gone: a writer may not have sealed its draft yet
+        self.dropped.most = _MOST_DROPPED
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         # id -> nodes by whose clocks its lifetime is over, and when each said so; those that said so last
         self.over = OrderedDict[str, dict[str, float]]()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from outlive.catalog import deletion, keys, losing, reconciling, replicas, shelves
+from outlive.catalog.index import Holding
 from outlive.catalog.instructions import Ask
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed
@@ -414,3 +415,16 @@ def test_what_is_not_sealed_is_not_asked_for_without_end(then: str) -> None:
     listing_all.answer({"a": [False]})
     assert listing_all.over
     assert [one.info for one in listing_all.value] == [new if then == "it is not sealed" else KEYED]
+
+
+def test_a_draft_that_was_replaced_and_dropped_is_not_listed_again() -> None:
+    """Its writer may ask again, as the shelf has another epoch by now. Only so many are remembered."""
+    world = World()
+    state = world.know()
+    state.dropped.most = 2
+    dropped = [info(version) for version in (1, 2, 3)]
+    for one in dropped:
+        state.want_no_more(Holding(one.id, "a"), None)
+        state.has_gone(Holding(one.id, "a"))
+    assert not any(keys.bind(state, [one], "a", 0).epoch for one in dropped[1:])
+    assert keys.bind(state, dropped[:1], "a", 0).epoch
