@@ -21,6 +21,7 @@ import numpy as np
 
 _BUFFERS = 4 << 20  # bytes
 _REQUEST = 40  # bytes
+TAKEN_BACK = 5  # seconds after which the host of a virtual machine has taken back the memory that it does not use
 
 
 @contextlib.contextmanager
@@ -53,19 +54,22 @@ class Wire:
         """Seconds for all of it, into memory that the file has already and this process has yet to map.
 
         `while_written`: from when the sender begins to write what it sends, into memory that it has mapped.
-        `into_new`: into memory that the file gets meanwhile.
+        `into_new`: into memory that the file gets meanwhile, each stream its own, and that nothing used just before: as
+        a new cluster gets it.
         """
         if into_new:
             os.ftruncate(self._fd, 0)
+            time.sleep(TAKEN_BACK)
         begin = time.perf_counter()
         if into_new:
-            os.posix_fallocate(self._fd, 0, self._size)
+            os.ftruncate(self._fd, self._size)
         if while_written:
             with socket.create_connection(("127.0.0.1", self._port)) as connection:
                 connection.sendall(b"write".ljust(_REQUEST))
                 assert connection.recv(1) == b"b"  # it has begun
         share = self._size // self._streams
-        with mmap.mmap(self._fd, self._size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)) as pages:
+        at_once = 0 if into_new else getattr(mmap, "MAP_POPULATE", 0)
+        with mmap.mmap(self._fd, self._size, flags=mmap.MAP_SHARED | at_once) as pages:
             threads = [
                 threading.Thread(target=self._stream, args=(memoryview(pages)[at : at + share], at))
                 for at in range(0, self._size, share)

@@ -17,7 +17,7 @@ from benchmarks.line import Line, size, times_faster
 from benchmarks.names import KEEPERS_GROWTH
 from benchmarks.several import Raylets, Reader, raylets
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
-from benchmarks.wire import wire
+from benchmarks.wire import TAKEN_BACK, wire
 from outlive.cluster import actors
 
 NAME = "remote"
@@ -45,11 +45,12 @@ def run(quick: bool) -> list[Line]:
             times_faster(NAME, f"the same through Ray: {name}", state, by_ray[name], note=f"{_TURNED_OFF}=ray"),
         ]
     what, state = "256 MiB by sendfile and recv_into alone", "two streams, on the loopback, no checksum"
+    cold = f"cold: {state}, into tmpfs that is new, or was freed {TAKEN_BACK} s before"
     return [
         *lines,
         *memory,
         Line(NAME, what, f"warm: {state}, from tmpfs into recycled tmpfs", limit),
-        Line(NAME, what, f"cold: {state}, from tmpfs into new tmpfs", _limit(256 * MIB, rounds, into_new=True)),
+        Line(NAME, what, cold, _limit(256 * MIB, rounds, into_new=True)),
     ]
 
 
