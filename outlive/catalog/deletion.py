@@ -234,7 +234,7 @@ def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]
         if not there and lost is None:
             state.say_silent(info.id, mute)
     # An unlisted node may have a copy, which would come back once a later catalog lists the node.
-    # And a keeper that is slow may have it still, although it was told that it may drop it: readers there find it.
+    # A keeper that is slow may have it still, although it was told that it may drop it: readers there find it.
     nodes = dict.fromkeys([*there, *sorted(state.unlisted), *state.about_to_drop(info.id)])
     silent = yield from asking.drop_for_good(state, [(Holding(info.id, node), None) for node in nodes])
     if silent:

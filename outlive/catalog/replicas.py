@@ -23,6 +23,7 @@ SMALL = 1 << 20  # bytes: segments up to this size travel together
 _STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # the most that a node is asked to copy at a time
 _WORTH_IT = 8  # the fewest arrays that travel together
 _SLOWEST = 10 << 20  # bytes a second: the slowest copy that is waited for
+_MOST_TURNS = 20  # how often a node is asked whose shelf has another epoch each time
 _LOOKED_AT = 1000  # arrays without a key that lack copies: for so many each second, nodes are asked whether they ended
 
 # --- copies that come
@@ -137,7 +138,9 @@ def _know_keyless(state: State, infos: list[ArrayInfo], home: str, epoch: int) -
         yield from shelves.know(state, home)
     keyless = [info for info in infos if info.key is None]
     asked_in: int | None = -1  # the epoch of the shelf as the node was asked
-    while keyless and state.epochs.get(home) != asked_in:
+    for _ in range(_MOST_TURNS):
+        if not keyless or state.epochs.get(home) == asked_in:
+            return
         # a listing under way may not have them, and would make them forgotten
         yield Wait(lambda: home not in state.under_way.listing)
         asked_in = state.epochs.get(home)

@@ -154,8 +154,10 @@ class PlayedServer:
                 answer = self._at_once(served, message.args)
         if answer is None and not connection.ended:
             connection.under_way += 1
-            answer = self._answer(served.function, message.args)
-            connection.under_way -= 1
+            try:
+                answer = self._answer(served.function, message.args)
+            finally:
+                connection.under_way -= 1
         if answer is not None:
             self._listening.answer(connection, message, answer)
 
