@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from outlive.store.session import Session
 
 _MOST_CATALOGS = 20  # catalogs that may be replaced while one array is put
+_UNLISTED = -1  # no shelf has this epoch; one that was never listed has 0, as has the answer that nothing is listed
 
 
 class KeyTaken(Exception):
@@ -97,7 +98,7 @@ def _commit(session: Session, drafts: list[Draft], epochs: list[int], *, only_ne
         else:
             epochs.append(bound.epoch)
             try:
-                gone = session.shelf.seal_many(drafts, bound.epoch)
+                gone = session.shelf.seal_many(drafts, bound.epoch or _UNLISTED)
             except StaleEpoch:  # a new catalog has started: it has to list those that are not sealed yet
                 stale, is_over = bound.epoch, False
                 # Others may have replaced some before they were sealed: nobody has them, and they are listed now.
