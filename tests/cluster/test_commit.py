@@ -29,6 +29,7 @@ from tests.nodes.played import PlayedCatalog, PlayedCluster, PlayedSession, play
 def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
     Path(ROOT).mkdir(mode=0o700, exist_ok=True)
     shelf = Shelf(f"{ROOT}/{request.node.name[:60]}")
+    shelf.raise_epoch()  # as a catalog does that lists it
     yield shelf
     shelf.remove()
 
