@@ -16,7 +16,7 @@ from outlive.testing.simulation import ports
 from outlive.testing.simulation.green import Lock
 from outlive.testing.simulation.network import Message
 from outlive.testing.simulation.ports import Connection, Listening
-from outlive.testing.simulation.scheduler import Scheduler, running
+from outlive.testing.simulation.scheduler import current
 from outlive.transfer.channel import Lost
 from outlive.transfer.door import Counts
 
@@ -82,7 +82,7 @@ def _asked(
     pause: Callable[[], float],
     look: Callable[[], None],
 ) -> Answer:
-    scheduler = _scheduler()
+    scheduler = current()
     try:
         sent = wire.asked(_body(wire.request(0, method, args)))[1]  # plain data, and a copy
     except wire.TooLong as error:
@@ -128,7 +128,7 @@ class PlayedServer:
 
     def cut(self, line: bytes, patience: float) -> bool:
         """See `Server.cut`."""
-        scheduler = _scheduler()
+        scheduler = current()
         deadline = scheduler.now + patience
         connection = self._of_line.pop(line, None)
         if connection is None:
@@ -194,9 +194,3 @@ def _plain(value: Any) -> Any:
 
 def _body(frame: bytes) -> bytes:
     return frame[wire.HEAD.size :]
-
-
-def _scheduler() -> Scheduler:
-    task = running()
-    assert task is not None
-    return task.process.scheduler

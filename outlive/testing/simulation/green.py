@@ -11,14 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from outlive.testing.simulation.scheduler import Future, Scheduler, running
-
-
-def _scheduler() -> Scheduler:
-    task = running()
-    assert task is not None, "only tasks wait"
-    return task.process.scheduler
-
+from outlive.testing.simulation.scheduler import Future, current, running
 
 _NESTED = nullcontext()
 _HUB = object()  # the owner of locks that are taken outside of tasks
@@ -38,7 +31,7 @@ class Lock:
             self._depth += 1
             return True
         while self._owner is not None:
-            future = Future(_scheduler())
+            future = Future(current())
             self._waiting.append(future)
             future.get()
         self._owner, self._depth = task, 1
@@ -82,7 +75,7 @@ class Condition:
         self._lock.release()
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        scheduler = _scheduler()
+        scheduler = current()
         deadline = None if timeout is None else scheduler.now + timeout
         while not predicate():
             left = None if deadline is None else deadline - scheduler.now
@@ -121,9 +114,9 @@ class Event:
 
     def wait(self, timeout: float | None = None) -> bool:
         if not self._set:
-            future = Future(_scheduler())
+            future = Future(current())
             self._waiting.append(future)
-            _scheduler().wait([future], 1, timeout)
+            current().wait([future], 1, timeout)
         return self._set
 
 
@@ -134,7 +127,7 @@ class Thread:
         self._target, self._args, self._name = target, args, name
 
     def start(self) -> None:
-        _scheduler().process.spawn(self._name or self._target.__name__, self._target, *self._args)
+        current().process.spawn(self._name or self._target.__name__, self._target, *self._args)
 
 
 class SimpleQueue:
@@ -160,7 +153,7 @@ class SimpleQueue:
 
     def get(self) -> Any:
         while not self._items:
-            future = Future(_scheduler())
+            future = Future(current())
             self._waiting.append(future)
             future.get()
         return self._items.popleft()
@@ -173,7 +166,7 @@ class Promise:
     """`concurrent.futures.Future`."""
 
     def __init__(self) -> None:
-        self._future = Future(_scheduler())
+        self._future = Future(current())
 
     def __class_getitem__(cls, _: object) -> type[Promise]:
         return cls
@@ -195,7 +188,7 @@ class Promise:
 def wait(promises: Iterable[Promise]) -> None:
     """`concurrent.futures.wait`."""
     futures = [promise.future for promise in promises]
-    _scheduler().wait(futures, len(futures))
+    current().wait(futures, len(futures))
 
 
 class Pool:
@@ -210,7 +203,7 @@ class Pool:
         self._waiting.append((promise, function, args))
         if self._free:
             self._free -= 1
-            _scheduler().process.spawn(self._name, self._work)
+            current().process.spawn(self._name, self._work)
         return promise
 
     def _work(self) -> None:

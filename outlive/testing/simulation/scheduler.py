@@ -168,6 +168,12 @@ def running() -> Task | None:
     return _running
 
 
+def current() -> Scheduler:
+    """The scheduler of the task that runs."""
+    assert _running is not None, "only tasks wait"
+    return _running.process.scheduler
+
+
 class Scheduler:
     """Virtual time, and all that is due, in its order.
 

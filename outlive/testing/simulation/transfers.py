@@ -15,7 +15,7 @@ import msgpack  # type: ignore[import-untyped]
 from outlive.testing.simulation import ports
 from outlive.testing.simulation.network import Message
 from outlive.testing.simulation.ports import Connection, Listening
-from outlive.testing.simulation.scheduler import Scheduler, running
+from outlive.testing.simulation.scheduler import current
 from outlive.transfer import wire
 from outlive.transfer.channel import Lost, Silent
 from outlive.transfer.client import NotServed, Sink, Unserved
@@ -188,14 +188,8 @@ def _fill(sink: Sink, offset: int, data: bytes) -> None:
 
 
 def _step() -> None:
-    _scheduler().step()
+    current().step()
 
 
 def _uptime() -> int:
-    return int(_scheduler().now * 1e9)
-
-
-def _scheduler() -> Scheduler:
-    task = running()
-    assert task is not None
-    return task.process.scheduler
+    return int(current().now * 1e9)
