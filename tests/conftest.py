@@ -43,7 +43,7 @@ typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
-WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_programs.py"}
+WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_programs.py", "test_pages_run.py"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
 WITHOUT_RAY = {"arrays", "catalog", "gpu", "local", "testing"}
 LONGEST = {  # of these

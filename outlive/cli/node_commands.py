@@ -91,7 +91,8 @@ def drain(
     """Copy the arrays that live only on NODE to others, so that it may go.
 
     Reads and writes go on meanwhile. Asks first if stdin is a terminal.
-    Arrays for which no other node has room stay, and the command says so.
+    Arrays for which no other node has room stay, after another try, and the
+    command says so.
 
     With --ending-in instead of NODE, this node is drained, as before a pod
     of Kubernetes is stopped (preStop). Ray is told that the node ends in that
@@ -176,6 +177,7 @@ def _empty(head: str, address: str | None, deadline: float, show: Callable[[int,
 
     connect(address)
     import outlive
+    from outlive.store.nodes import WHY_SOME_STAY
 
     def update(done: int, total: int) -> None:
         show(done, total)
@@ -186,7 +188,7 @@ def _empty(head: str, address: str | None, deadline: float, show: Callable[[int,
         outlive.drain(head, progress=update)
     except _TimeIsOver:
         return OVER
-    return "no other node has room for them, or they were put meanwhile"
+    return WHY_SOME_STAY
 
 
 def _is_terminal() -> bool:

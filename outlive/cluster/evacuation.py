@@ -32,6 +32,7 @@ DEFAULT_AFTER = 30.0  # seconds. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # the most that is moved at a time
 _LOOK_AGAIN = 10.0  # seconds until arrays that could not be moved are tried again
 _ASK_AFTER = 80.0  # the most seconds between two questions to the autoscaler
+_STAYS_EMPTY = 3.0  # seconds after somebody has emptied the node, until it takes replicas again
 _NODES_A_SECOND = 100  # the most nodes of which each keeper asks the GCS, as each asks for all nodes
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Evacuation:
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
+        self._emptying, self._emptied_at = 0, -math.inf
         self._ask_after = _LOOK_AGAIN / 2  # seconds; doubled each time that the answer is the same
         self.stays: str | None = None
         """Why the node cannot go, if only its arrays keep it."""
@@ -141,6 +143,20 @@ class Evacuation:
             if mode and not is_cached(mode):
                 found.append(Kept(info.id, info.size, not is_copied(mode)))
         return sorted(found, key=lambda one: (not one.alone, one.nbytes))
+
+    @property
+    def takes_replicas(self) -> bool:
+        """Whether replicas may be made here: not of arrays that somebody has just made leave, and that lack a copy now."""
+        return not self._emptying and self._peers.now() >= self._emptied_at + _STAYS_EMPTY
+
+    def empty(self, array_ids: list[str]) -> list[bool]:
+        """`evacuate` for somebody who empties the node, portion by portion: no replicas are made here meanwhile."""
+        self._emptying += 1
+        try:
+            return self.evacuate(array_ids, anywhere=True) if array_ids else []
+        finally:
+            self._emptied_at = self._peers.now()
+            self._emptying -= 1
 
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
         """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here."""

@@ -191,8 +191,8 @@ class Keeper(ShelfCalls):
         return kept
 
     def room(self) -> int:
-        """See `CachedCopies.room`."""
-        return self._cached_copies.room()
+        """The bytes that one more replica may take here; see `CachedCopies.room`."""
+        return self._cached_copies.room() if self._evacuation.takes_replicas else 0
 
     def deadline_ns(self, array_id: str) -> int:
         """When an array's time to live is over, in nanoseconds since 1970; 0 if it is not here."""
@@ -344,8 +344,8 @@ class Keeper(ShelfCalls):
 
     @in_group("drain")
     def evacuate(self, array_ids: list[str]) -> list[bool]:
-        """See `Evacuation.evacuate`."""
-        return self._evacuation.evacuate(array_ids, anywhere=True)
+        """See `Evacuation.empty`."""
+        return self._evacuation.empty(array_ids)
 
     @in_group("drain")
     def leave(self) -> str | None:

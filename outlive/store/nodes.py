@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -18,6 +19,10 @@ from outlive.units import count
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
     from outlive.store.session import Session
+
+WHY_SOME_STAY = "no other node has room for them or answers, or they were put meanwhile"
+_ROUNDS_IN_VAIN = 5  # how often a node's arrays are asked to leave, if they do not become fewer
+_TRY_AGAIN = 1.0  # seconds until they are asked again
 
 Role = Literal["head", "stays", "may go", "draining", "lost"]
 
@@ -154,7 +159,7 @@ def _refused(by: str, without_proof: int, too_many: int) -> list[str]:
 def _kept(session: Session, node: str) -> list[Kept]:
     """The arrays that a node keeps, and which of them no other node keeps, as the catalog has it."""
     try:
-        kept = [Kept(*one) for one in session.ask_node(node, "kept")]
+        kept = _kept_there(session, node)
     except Nobody:  # it left
         return []
     shared = [one.id for one in kept if not one.alone]
@@ -184,18 +189,33 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     session.peers.find_keeper(node, start=True)  # a node without a keeper may still have a shelf
-    kept = [Kept(*one) for one in session.ask_node(node, "kept")]
-    total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
-    for step in steps(kept):
-        gone = session.ask_node(node, "evacuate", [one.id for one in step])
-        moved += sum(gone)
-        size += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
-        done += sum(one.nbytes for one in step)
-        if progress is not None:
-            progress(done, total)
-    if moved < len(kept):
-        return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    return Drained(moved, size, None if here.is_head else _leave(session, node))  # there is no cluster without the head
+    session.ask_node(node, "evacuate", [])  # from here on no replicas are made there
+    kept, in_vain = _kept_there(session, node), 0
+    sizes, fewest = dict[str, int](), math.inf  # bytes of each array that was seen there
+    while kept and in_vain < _ROUNDS_IN_VAIN:
+        if in_vain:
+            session.peers.sleep(_TRY_AGAIN)
+        sizes.update((one.id, one.nbytes) for one in kept)
+        total, staying = sum(sizes.values()), sum(one.nbytes for one in kept)
+        for step in steps(kept):
+            gone = session.ask_node(node, "evacuate", [one.id for one in step])
+            staying -= sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
+            if progress is not None:
+                progress(total - staying, total)
+        kept = _kept_there(session, node)  # also what was put meanwhile
+        in_vain = in_vain + 1 if len(kept) >= fewest else 0
+        fewest = min(fewest, len(kept))
+    moved = sizes.keys() - {one.id for one in kept}
+    size = sum(sizes[array_id] for array_id in moved)
+    if kept:
+        stayed: str | None = f"{len(kept)} of {count(len(kept) + len(moved), 'array')} stay: {WHY_SOME_STAY}"
+    else:
+        stayed = None if here.is_head else _leave(session, node)  # there is no cluster without the head
+    return Drained(len(moved), size, stayed)
+
+
+def _kept_there(session: Session, node: str) -> list[Kept]:
+    return [Kept(*one) for one in session.ask_node(node, "kept")]
 
 
 def _leave(session: Session, node: str) -> str | None:

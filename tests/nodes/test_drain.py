@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import ray
 
 import outlive
+from outlive.store import session
+from outlive.store.session import Session
 from tests.conftest import eventually
 from tests.nodes.raylets import Nodes, several_nodes
 
@@ -52,6 +55,37 @@ def test_everything_is_elsewhere_and_nothing_goes_back(nodes: Nodes) -> None:
     assert handles[2].durability == (1, 2)
     eventually(lambda: not nodes.processes(1, "ray::Keeper"))
     assert [float(handle.get()[0]) for handle in handles] == [1, 2, 3]
+
+
+def test_what_has_left_does_not_come_back_while_the_node_is_being_drained(nodes: Nodes) -> None:
+    store, node = outlive.open("drain"), nodes.id(1)
+    handle = nodes.on_node(1, lambda store: store.put(np.ones(9), "both", replicas=2), store)
+    assert handle.durability == (2, 2)
+    assert session.current().ask_node(node, "evacuate", [handle.id]) == [True]
+    catalog_goes_on(1)
+    assert (handle.durability, handle.location) == ((1, 2), [nodes.id(0)])
+    assert outlive.drain(node).stayed is None
+
+
+def test_what_could_not_leave_at_first_is_tried_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, node = outlive.open("drain"), nodes.id(1)
+    handle = nodes.on_node(1, lambda store: store.put(np.ones(9), "late"), store)
+    refused, ask = [], Session.ask_node
+
+    def ask_node(self: Session, node: str, method: str, *args: Any, **options: Any) -> Any:
+        if method == "evacuate" and args[0] and not refused:  # as if no other node had answered in time
+            refused.append(args)
+            return [False] * len(args[0])
+        return ask(self, node, method, *args, **options)
+
+    monkeypatch.setattr(Session, "ask_node", ask_node)
+    seen: list[tuple[int, int]] = []
+    drained = outlive.drain(node, progress=lambda done, total: seen.append((done, total)))
+    assert refused
+    assert (drained.arrays, drained.stayed) == (1, None)
+    assert seen[0][0] == 0
+    assert seen[-1] == (drained.nbytes, drained.nbytes)
+    assert handle.location == [nodes.id(0)]
 
 
 def test_who_comes_back_to_a_drained_node_finds_all_and_can_put(nodes: Nodes) -> None:
