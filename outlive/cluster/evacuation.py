@@ -146,7 +146,7 @@ class Evacuation:
 
     @property
     def takes_replicas(self) -> bool:
-        """Whether replicas may be made here: not of arrays that somebody has just made leave, and that lack a copy now."""
+        """Whether replicas may be made here: not while arrays leave, which lack a copy then, nor just after."""
         return not self._emptying and self._peers.now() >= self._emptied_at + _STAYS_EMPTY
 
     def empty(self, array_ids: list[str]) -> list[bool]:
