@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import draft, fresh
+from outlive.arrays.disk import Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.fresh import Fresh
 from outlive.arrays.info import ArrayInfo
@@ -20,6 +21,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.segment import describe, footer, header_of
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill import move
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer, mapped
 from outlive.values.packing import pack
@@ -42,7 +44,8 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         allocate(self, begin, end)
         pieces.append((begin, end))
 
-    monkeypatch.setattr(draft, "threads", lambda _: 4)
+    for module in (draft, move):
+        monkeypatch.setattr(module, "threads", lambda _: 4)
     monkeypatch.setattr(fresh, "_PIECE", MIB)
     monkeypatch.setattr(Fresh, "allocate", noted)
     return pieces
@@ -141,6 +144,80 @@ def test_what_goes_to_disk_is_written(shelf: Shelf, root: Path, allocated: list[
     assert (Reader(shelf).view(info) == 5).all()
 
 
+@pytest.fixture
+def spilled(shelf: Shelf, root: Path) -> tuple[Disk, ArrayInfo]:
+    """A disk, and an array of bytes by chance that is there."""
+    shelf.spill_to(str(root / "disk"))
+    assert shelf.disk is not None
+    shelf.ledger.disk.budget = 256 * MIB
+    info = Writer(shelf).put(np.random.default_rng(2).integers(0, 256, 24 * MIB + 5, "u1"))
+    assert move.spill(shelf, shelf.disk, info.id)
+    shelf.pool.trim()
+    return shelf.disk, info
+
+
+def assert_promoted(shelf: Shelf, info: ArrayInfo) -> None:
+    assert os.path.exists(f"{shelf.mem}/{info.id}")
+    assert (Reader(shelf).view(info) == np.random.default_rng(2).integers(0, 256, info.nbytes, "u1")).all()
+    assert_counted(shelf)
+    assert check(shelf) == []
+
+
+def test_an_array_that_is_promoted_is_read_by_several_threads(
+    shelf: Shelf, spilled: tuple[Disk, ArrayInfo], allocated: list[tuple[int, int]]
+) -> None:
+    disk, info = spilled
+    times = os.stat(f"{disk.mem}/{info.id}")
+    assert move.promote(shelf, disk, info.id)
+    assert sorted(allocated) == [(begin, min(begin + MIB, info.size)) for begin in range(0, info.size, MIB)]
+    after = os.stat(f"{shelf.mem}/{info.id}")
+    assert (after.st_mtime_ns, after.st_atime_ns) == (times.st_mtime_ns, times.st_atime_ns)
+    assert_promoted(shelf, info)
+
+
+@pytest.mark.parametrize(("given", "by_threads"), [(False, False), (True, True)])
+def test_two_threads_are_worth_it_in_huge_pages(
+    shelf: Shelf,
+    spilled: tuple[Disk, ArrayInfo],
+    allocated: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    given: bool,
+    by_threads: bool,
+) -> None:
+    disk, info = spilled
+    monkeypatch.setattr(move, "threads", lambda _: 2)
+    monkeypatch.setattr(move.huge, "given", lambda *_: given)
+    assert move.promote(shelf, disk, info.id)
+    assert bool(allocated) == by_threads
+    assert_promoted(shelf, info)
+
+
+@pytest.mark.usefixtures("allocated")
+def test_a_kernel_without_it_has_what_is_promoted_copied(
+    shelf: Shelf, spilled: tuple[Disk, ArrayInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fresh, "_POPULATE_WRITE", 9999)
+    assert move.promote(shelf, spilled[0], spilled[1].id)
+    assert_promoted(shelf, spilled[1])
+
+
+@pytest.mark.usefixtures("allocated")
+def test_a_file_on_disk_that_was_cut_is_not_promoted(
+    shelf: Shelf, spilled: tuple[Disk, ArrayInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, info = spilled
+
+    def four(_: int) -> int:  # as if it were cut just after its size was seen
+        os.truncate(f"{disk.mem}/{info.id}", 10 * MIB)
+        return 4
+
+    monkeypatch.setattr(move, "threads", four)
+    with pytest.raises(OSError, match="a segment is shorter than it was"):
+        move.promote(shelf, disk, info.id)
+    assert not os.path.exists(f"{shelf.mem}/{info.id}")
+    assert os.listdir(shelf.staging()) == []
+
+
 def test_memory_that_could_not_be_had_is_not_kept(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draft, "threads", lambda _: 4)
     monkeypatch.setattr(fresh, "_POPULATE_WRITE", 9999)
@@ -160,11 +237,16 @@ def test_a_kernel_without_it_has_the_array_written(shelf: Shelf, monkeypatch: py
     assert_counted(shelf)
 
 
-def test_an_interrupted_put_is_discarded_once_nobody_allocates(
-    shelf: Shelf, allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("promoted", [False, True])
+def test_an_interrupted_copy_is_discarded_once_nobody_allocates(
+    shelf: Shelf,
+    spilled: tuple[Disk, ArrayInfo],
+    allocated: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    promoted: bool,
 ) -> None:
     """Else the other threads would give memory to a file that was counted as empty."""
-    at_work, handled = list[int](), list[int]()
+    (disk, info), at_work, handled = spilled, list[int](), list[int]()
     first, begun = threading.Lock(), threading.Event()
     allocate, discard = Fresh.allocate, Shelf.delete_draft
 
@@ -195,7 +277,7 @@ def test_an_interrupted_put_is_discarded_once_nobody_allocates(
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            Writer(shelf).put(np.ones(24 * MIB, "u1"))
+            _ = move.promote(shelf, disk, info.id) if promoted else Writer(shelf).put(np.ones(24 * MIB, "u1"))
         clear_remains()  # as the next put does
     finally:
         eventually(lambda: not at_work)

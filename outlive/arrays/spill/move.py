@@ -11,12 +11,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from outlive.arrays.fresh import ask_for_huge_pages
+from outlive.arrays import huge
+from outlive.arrays.copying import Copying, threads
+from outlive.arrays.fresh import Fresh, NotAllocated, ask_for_huge_pages
 from outlive.arrays.layout import COPY, PINNED, is_cached, is_id, is_pinned, marked
 from outlive.arrays.lock import EXCLUSIVE, SHARED, is_at, open_locked, try_lock
 from outlive.arrays.segment import COPY_BELOW, pages, write_all
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
 _STEP = 16 << 20  # bytes that are copied at a time: an interrupt waits for that
+_WORTH_IT, _WORTH_IT_HUGE = 3, 2  # threads that read sooner than one copies, into small pages and huge ones
 
 
 class NoRoomOnDisk(Exception):
@@ -57,7 +62,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         out = disk.reserve(copy, status.st_size)
         if out is None:
             raise NoRoomOnDisk
-        _fill(out, fd, status)
+        _fill(out, fd, status, _copy)
         settle(shelf)
         with shelf.ledger.locked():
             # else it was deleted or pinned meanwhile, or this is a signal handler in the midst of another move
@@ -167,7 +172,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         out = shelf.memory.reserve(copy, status.st_size)
         if out is None:
             return False
-        _fill(out, fd, status)
+        _fill(out, fd, status, _into_memory)
         settle(shelf)
         with shelf.ledger.locked():
             # it was deleted meanwhile, or another process promoted it; or this is a signal handler, as in `spill`
@@ -206,17 +211,52 @@ def _same_marks(copy: str, fd: int) -> None:
     os.chmod(copy, marked(original.st_mode))
 
 
-def _fill(file: FileIO, fd: int, status: os.stat_result) -> None:
-    """Copy a whole segment, and the times of its put and its last read; close `file`."""
+def _fill(file: FileIO, fd: int, status: os.stat_result, copy: Callable[[int, int, int], None]) -> None:
+    """Have a whole segment copied, and the times of its put and its last read; close `file`."""
     out = file.fileno()
     try:
-        ask_for_huge_pages(out, status.st_size)
-        _copy(out, fd, status.st_size)
+        copy(out, fd, status.st_size)
         give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         fcntl.flock(out, fcntl.LOCK_UN)  # else a child that is being forked would keep it locked
         file.close()  # NFS says only here that it has no room
+
+
+def _into_memory(out: int, fd: int, size: int) -> None:
+    if not _read(out, fd, size):
+        ask_for_huge_pages(out, size)
+        _copy(out, fd, size)
+
+
+def _read(out: int, fd: int, size: int) -> bool:
+    """Read a segment from disk into new memory by several threads; False if one is to copy it."""
+    count = threads(size)
+    if count < (_WORTH_IT_HUGE if huge.given(out, size) else _WORTH_IT):
+        return False
+    try:
+        fresh = Fresh(out, size)
+        copying = Copying(functools.partial(_read_piece, fd, fresh))
+        try:
+            copying.run(fresh.pieces(), count)
+        finally:
+            copying.wait()  # a second interrupt may have ended the first wait, and the memory goes to others soon
+    except NotAllocated:  # the copy says why
+        return False
+    return True
+
+
+def _read_piece(fd: int, fresh: Fresh, begin: int, end: int) -> None:
+    with fresh.window(begin, end) as window:
+        while begin < end:
+            count = os.preadv(fd, [window[begin - end :]], begin)
+            if not count:
+                raise _too_short()
+            begin += count
+
+
+def _too_short() -> OSError:
+    return OSError(errno.EIO, "a segment is shorter than it was")
 
 
 def _copy(out: int, fd: int, size: int) -> None:
@@ -233,7 +273,7 @@ def _copy(out: int, fd: int, size: int) -> None:
             write_all(out, [data], done)
             count = len(data)
         if not count:
-            raise OSError(errno.EIO, "a segment is shorter than it was")
+            raise _too_short()
         done += count
 
 
