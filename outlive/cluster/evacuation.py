@@ -7,10 +7,11 @@ Then the shelf is removed, and the keeper leaves. Without an autoscaler this hap
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
@@ -63,7 +64,7 @@ class Evacuation:
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
-        self._emptying, self._emptied_at = 0, -math.inf
+        self._leaving_now, self._emptied_at = set[object](), -math.inf  # calls that have arrays leave
         self._ask_after = _LOOK_AGAIN / 2  # seconds; doubled each time that the answer is the same
         self.stays: str | None = None
         """Why the node cannot go, if only its arrays keep it."""
@@ -118,7 +119,12 @@ class Evacuation:
             return
         if not anywhere and self._peers.now() < self._rests_until:
             return
-        self._tried_at, moved = self._peers.now(), 0
+        self._tried_at = self._peers.now()
+        with self._without_replicas():
+            self._move_everything(anywhere=anywhere)
+
+    def _move_everything(self, *, anywhere: bool) -> None:
+        moved = 0
         for step in steps(self.kept(), int(min(_STEP_BYTES, self._rate))):
             gone = self.evacuate([one.id for one in step], anywhere=anywhere)
             moved += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
@@ -147,16 +153,24 @@ class Evacuation:
     @property
     def takes_replicas(self) -> bool:
         """Whether replicas may be made here: not while arrays leave, which lack a copy then, nor just after."""
-        return not self._emptying and self._peers.now() >= self._emptied_at + _STAYS_EMPTY
+        return not self._leaving_now and self._peers.now() >= self._emptied_at + _STAYS_EMPTY
+
+    @contextlib.contextmanager
+    def _without_replicas(self) -> Iterator[None]:
+        call = object()
+        self._leaving_now.add(call)
+        try:
+            yield
+        finally:
+            self._leaving_now.discard(call)
 
     def empty(self, array_ids: list[str]) -> list[bool]:
         """`evacuate` for somebody who empties the node, portion by portion: no replicas are made here meanwhile."""
-        self._emptying += 1
-        try:
-            return self.evacuate(array_ids, anywhere=True) if array_ids else []
-        finally:
-            self._emptied_at = self._peers.now()
-            self._emptying -= 1
+        with self._without_replicas():
+            try:
+                return self.evacuate(array_ids, anywhere=True) if array_ids else []
+            finally:
+                self._emptied_at = self._peers.now()
 
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
         """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from pathlib import Path
@@ -29,27 +30,74 @@ Examples:
 """
 
 
+def _theme(name: str | None) -> str | None:
+    if name is not None:
+        from outlive.testing.simulation.themes import THEMES
+
+        if name not in THEMES:
+            raise typer.BadParameter(f"there is no theme {name!r}. There are: {', '.join(THEMES)}")
+    return name
+
+
+def _faults(names: str | None) -> str | None:
+    if names is not None:
+        from outlive.testing.simulation.planted import PLANTED
+
+        for name in names.split(","):
+            if name not in PLANTED:
+                alike = difflib.get_close_matches(name, PLANTED, 3, 0) or list(PLANTED)
+                raise typer.BadParameter(
+                    f"there is no fault {name!r} to plant. There are: {', '.join(alike)}, and more"
+                )
+    return names
+
+
+def _plan(path: Path | None) -> Path | None:
+    if path is not None:
+        from outlive.testing.simulation.plan import Plan
+
+        try:
+            Plan.loads(path.read_text())
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise typer.BadParameter(f"{path} holds no plan, as --shrink prints it: {error}") from None
+    return path
+
+
 def main(
-    count: Annotated[int, typer.Option(help="How many schedules to play.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, help="How many schedules to play.")] = 1000,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    processes: Annotated[int, typer.Option(help="How many processes play; 0: one for each processor.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, help="How many processes play; 0: one for each processor.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Play this seed alone, and show what happens.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="Play the plan in this file, as --shrink prints it.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, callback=_plan, help="Play the plan in this file, as --shrink prints it."
+        ),
+    ] = None,
     theme: Annotated[
-        str | None, typer.Option(help="The theme of all schedules; see `themes`. By default each seed has its own.")
+        str | None,
+        typer.Option(
+            callback=_theme, help="The theme of all schedules; see `themes`. By default each seed has its own."
+        ),
     ] = None,
     shrink: Annotated[bool, typer.Option("--shrink", help="Cut the schedule down, as long as it fails.")] = False,
     plant: Annotated[
         str | None,
-        typer.Option(help="Plant this fault first; --planted shows the names, and takes several, by commas."),
+        typer.Option(
+            callback=_faults, help="Plant this fault first; --planted shows the names, and takes several, by commas."
+        ),
     ] = None,
     planted: Annotated[bool, typer.Option("--planted", help="Plant each known fault, and look for it.")] = False,
-    most: Annotated[int, typer.Option(help="Schedules after which a planted fault counts as not found.")] = 2000,
+    most: Annotated[int, typer.Option(min=1, help="Schedules after which a planted fault counts as not found.")] = 2000,
     worker: Annotated[tuple[int, int, int] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     if os.environ.get("PYTHONHASHSEED") != SAME_ORDER["PYTHONHASHSEED"]:
         arguments = [sys.executable, "-m", "outlive.testing.simulation", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | SAME_ORDER)  # noqa: S606 - the same program
+    if shrink and seed is None and plan is None:
+        raise typer.BadParameter("it needs the schedule: --seed or --plan", param_hint="--shrink")
+    if plant is not None and "," in plant and not planted:
+        raise typer.BadParameter("only --planted takes several faults", param_hint="--plant")
     if worker is not None:
         work(range(*worker), theme)
     elif seed is not None or plan is not None:
