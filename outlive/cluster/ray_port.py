@@ -22,7 +22,7 @@ from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody, RealTime
 from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
+from outlive.cluster.short_calls import ShortCalls
 from outlive.errors import StoreUnavailable
 from outlive.metrics.watch import Watch
 from outlive.node import Autoscaler, Node
@@ -55,8 +55,7 @@ class RayPeers(RealTime):
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
-        self._short_calls: ShortCalls | None = None  # made once it is needed
-        self._has_fetched = False  # a process that fetches only once is faster through Ray
+        self._short_calls = ShortCalls(self)
         self._line = CatalogLine(self.load, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
@@ -107,7 +106,7 @@ class RayPeers(RealTime):
             _log.warning("what dead nodes left on this machine is not adopted yet: %s", error)
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
-        fetched = self._fetch_by_port(node, call)
+        fetched = self._short_calls.fetch(node, call)
         if node in fetched:
             return fetched[node]
         known = self._keepers[node] if node in self._keepers else self._look_up(node)
@@ -141,7 +140,7 @@ class RayPeers(RealTime):
             raise told(error) from error
 
     def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
-        found = self._ask_by_port(calls)
+        found = self._short_calls.make_those_made_often(calls)
         begun = {node: self._begin(node, call, patience) for node, call in calls.items() if node not in found}
         waiting = {node: one for node, one in begun.items() if one is not None}
         late = False
@@ -163,23 +162,6 @@ class RayPeers(RealTime):
                 if passed >= _GRACE and one.call.is_short and one.call.ref not in done and not one.is_gone:
                     self._late.setdefault(node, one.call.ref)
         return found
-
-    def _ask_by_port(self, calls: Mapping[str, Call]) -> dict[str, Any]:
-        """Make those calls by which keepers are asked often; the answers that came."""
-        return self._make_short({node: call for node, call in calls.items() if is_short(call)})
-
-    def _fetch_by_port(self, node: str, call: Call) -> dict[str, Any]:
-        """Have a keeper copy a small array, from the second one of this process on; the answer, if one came."""
-        if not is_small_fetch(call):
-            return {}
-        has_fetched, self._has_fetched = self._has_fetched, True
-        return self._make_short({node: call}) if has_fetched else {}
-
-    def _make_short(self, calls: Mapping[str, Call]) -> dict[str, Any]:
-        short = {node: call for node, call in calls.items() if not self.is_late(node)}
-        if short and self._short_calls is None:
-            self._short_calls = ShortCalls(self)
-        return {} if self._short_calls is None else self._short_calls.make(short)
 
     def _begin(self, node: str, call: Call, patience: float) -> _Waiting | None:
         if node not in self._keepers:
@@ -265,8 +247,7 @@ class RayPeers(RealTime):
     def hang_up(self) -> None:
         """Close idle connections to catalog and keepers. They are opened again if they are needed."""
         self._line.close()
-        if self._short_calls is not None:
-            self._short_calls.close()
+        self._short_calls.close()
 
     def tell_catalog(self, call: Call) -> None:
         getattr(self._find_catalog(), call.method).remote(*call.args)

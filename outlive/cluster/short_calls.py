@@ -6,6 +6,7 @@ may be made twice, or after their caller has given up. A call that fails goes th
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -36,14 +37,31 @@ class ShortCalls:
     """The short calls of this process. Any thread may make some."""
 
     def __init__(self, peers: Peers) -> None:
-        self._links = _links(peers)
+        self._peers = peers
         self._crew = ThreadPoolExecutor(_MOST, "short-calls")  # it has no threads until it is used
+        self._has_fetched = False  # a process that fetches only once is faster through Ray
+
+    @functools.cached_property
+    def _links(self) -> Links | None:
+        """The connections to keepers; None if all is to go through Ray."""
+        return _links(self._peers)
+
+    def make_those_made_often(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        """Make those of these calls by which keepers are asked often; the answers by node, of those that answered."""
+        return self.make({node: call for node, call in calls.items() if _is_made_often(call)})
+
+    def fetch(self, node: str, call: Call) -> dict[str, Any]:
+        """Have a keeper copy a small array, from the second one of this process on; the answer, if one came."""
+        if not is_small_fetch(call):
+            return {}
+        has_fetched, self._has_fetched = self._has_fetched, True
+        return self.make({node: call}) if has_fetched else {}
 
     def make(self, calls: Mapping[str, Call]) -> dict[str, Any]:
-        """Make calls, at the same time; the answers by node, of those that answered."""
-        if self._links is None or not 0 < len(calls) <= _MOST:
+        """Make calls, at the same time; the answers by node, of those that answered. Late nodes are not asked."""
+        asked = [(node, call) for node, call in calls.items() if not self._peers.is_late(node)]
+        if not 0 < len(asked) <= _MOST or self._links is None:
             return {}
-        asked = list(calls.items())
         try:
             others = [self._crew.submit(self._make, *one) for one in asked[1:]]
         except RuntimeError:  # the system has no more threads
@@ -53,8 +71,8 @@ class ShortCalls:
 
     def close(self) -> None:
         """Close idle connections. They are opened again if they are needed."""
-        if self._links is not None:
-            self._links.close()
+        if (links := self.__dict__.get("_links")) is not None:
+            links.close()
 
     def _make(self, node: str, call: Call) -> tuple[bool, Any]:
         """Whether a call was answered, and the answer."""
@@ -75,8 +93,8 @@ class ShortCalls:
         return False, None
 
 
-def is_short(call: Call) -> bool:
-    """Whether this is a short call. One with a long list goes through Ray, in slices."""
+def _is_made_often(call: Call) -> bool:
+    """Whether this is such a call. One with a long list goes through Ray, in slices."""
     return call.method in _METHODS and len(call.args[0]) <= AT_A_TIME
 
 

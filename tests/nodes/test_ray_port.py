@@ -15,6 +15,7 @@ from outlive.cluster import actors, links, ray_port, starters
 from outlive.cluster.port import BY_LIST, Call
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.short_calls import ShortCalls
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Node
 
@@ -176,15 +177,11 @@ def test_a_small_array_is_copied_by_a_port_from_the_second_one_on(
 ) -> None:
     by_port = list[Any]()
 
-    class ByPort:
-        def __init__(self, _: Any) -> None:
-            pass
+    def make(_: ShortCalls, calls: dict[str, Call]) -> dict[str, Any]:
+        by_port.append(calls)
+        return dict.fromkeys(calls) if answers else {}
 
-        def make(self, calls: dict[str, Call]) -> dict[str, Any]:
-            by_port.append(calls)
-            return dict.fromkeys(calls) if answers else {}
-
-    monkeypatch.setattr(ray_port, "ShortCalls", ByPort)
+    monkeypatch.setattr(ShortCalls, "make", make)
     small = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
     peers, call = RayPeers(), Call.of("fetch", pack([small]), "a", False, 0)
     assert [peers.ask_keeper("b", call) for _ in range(3)] == [

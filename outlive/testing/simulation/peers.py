@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import PATIENCE, Call, Failed, Left, NoAnswer, Nobody
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
+from outlive.cluster.short_calls import ShortCalls
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.testing.simulation.machines import EPOCH, Machine
@@ -44,13 +44,13 @@ class PlayedPeers:
         self._dead: set[str] = set()
         self._line = CatalogLine(self.load, self._ask_catalog) if cluster.plan.ports else None
         self._short_calls = ShortCalls(self) if cluster.plan.ports else None
-        self._has_fetched = False
 
     # --- keepers
 
     def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
-        found = self._make_short({node: call for node, call in calls.items() if is_short(call)})
-        left = {node: call for node, call in sorted(calls.items()) if node not in found}
+        calls = dict(sorted(calls.items()))
+        found = {} if self._short_calls is None else self._short_calls.make_those_made_often(calls)
+        left = {node: call for node, call in calls.items() if node not in found}
         waiting = {node: _Asked(self, node, call, patience) for node, call in left.items()}
         scheduler = self._cluster.scheduler
         while True:
@@ -64,21 +64,10 @@ class PlayedPeers:
             scheduler.wait(futures, 1, max(0.0, min(moment, scheduler.now + 1.0) - scheduler.now))
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
-        fetched = self._fetch_by_port(node, call)
+        fetched = {} if self._short_calls is None else self._short_calls.fetch(node, call)
         if node in fetched:
             return fetched[node]
         return self._answer(self._actor(keeper_name(node), f"node {node} has no keeper"), call, patience)
-
-    def _fetch_by_port(self, node: str, call: Call) -> dict[str, Any]:
-        if not is_small_fetch(call):
-            return {}
-        has_fetched, self._has_fetched = self._has_fetched, True
-        return self._make_short({node: call}) if has_fetched else {}
-
-    def _make_short(self, calls: Mapping[str, Call]) -> dict[str, Any]:
-        if self._short_calls is None:
-            return {}
-        return self._short_calls.make({node: call for node, call in sorted(calls.items()) if not self.is_late(node)})
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
         message = self._network.stream(self._actor(keeper_name(node), f"{node} has no keeper"), call.method, call.args)
