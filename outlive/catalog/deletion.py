@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, saving, shelves, successors
@@ -17,13 +18,24 @@ from outlive.catalog.instructions import PATIENCE, Conversation, Start, Wait
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
 
+Settle = Callable[[], Conversation[None]]
 _log = logging.getLogger(__name__)
 
 
-def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
+def _without() -> Conversation[None]:
+    yield from ()
+
+
+def end(state: State, array_ids: list[str], settle: Settle = _without) -> Conversation[list[str]]:
     """Delete these arrays, with their keys and all their files; returns the ids of those that were there.
 
     The call names arrays and not keys, so a repeated call does not delete what was put under the key since.
+
+    Parameters
+    ----------
+    settle
+        Held before the last files go. A dead node may have an earlier array of a key, and it must be known by then
+        that this is not to come back: if the catalog dies next, no file says so any more.
 
     Raises
     ------
@@ -42,8 +54,8 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         for store, key in names:
             by_store[store].append(key)
         for store, keys in by_store.items():
-            gone += yield from _delete(state, store, keys, ids)
-    gone += _end_lost(state, ids)  # an array's last node may have died meanwhile
+            gone += yield from _delete(state, store, keys, ids, settle)
+    gone = list(dict.fromkeys([*gone, *_end_lost(state, ids)]))  # an array's last node may have died meanwhile
     if remaining := ids.difference(gone):  # an array that is being overwritten can be read until the new one is sealed
         old = state.index.superseded(remaining)
         for holding, _ in old:
@@ -90,7 +102,7 @@ def _save_beside(state: State, over: list[bool]) -> Conversation[None]:
         over.append(True)
 
 
-def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
+def _delete(state: State, store: str, keys: list[str], only: set[str], settle: Settle) -> Conversation[list[str]]:
     doomed = yield from doom(state, store, keys, only)
     ids = {key: holdings[-1].array_id for key, holdings in doomed}
     remaining = {holding: key for key, holdings in doomed for holding in holdings}
@@ -101,7 +113,7 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     state.under_way.deleting.update(ids.values())  # a listing that comes meanwhile does not bring them back
     try:
         while remaining and not silent:
-            silent = yield from _drop(state, store, remaining, set(ids.values()), homes)
+            silent = yield from _drop(state, store, remaining, set(ids.values()), homes, settle)
             gone |= remaining
             remaining = {one: key for key in ids for one in _files(state, store, key, ids[key]) if one not in gone}
     except BaseException:  # nobody says which nodes live, as the head is silent
@@ -133,7 +145,7 @@ def _finish_later(state: State, store: str, ids: dict[str, str], asked: dict[Hol
 
 
 def _drop(
-    state: State, store: str, files: dict[Holding, str], array_ids: set[str], homes: set[Holding]
+    state: State, store: str, files: dict[Holding, str], array_ids: set[str], homes: set[Holding], settle: Settle
 ) -> Conversation[list[str]]:
     """Drop these arrays' files, and those that they superseded. Returns the nodes that did not confirm.
 
@@ -145,6 +157,8 @@ def _drop(
         state.want_no_more(holding, (store, files[holding]))
     for some in ([one for one in files if one not in homes], [one for one in files if one in homes]):
         if not silent:
+            if not homes.isdisjoint(some):
+                yield from settle()
             silent = yield from asking.drop(state, [(holding, (store, files[holding])) for holding in some])
             for holding in older.intersection(some):
                 if holding.node not in silent:
@@ -189,7 +203,7 @@ def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversat
         done |= {(node, info.id) for node, info in remaining}
 
 
-def finish_deletions(state: State) -> Conversation[None]:
+def finish_deletions(state: State, settling: Callable[[], Settle] = lambda: _without) -> Conversation[None]:
     """Try again the deletions that a node did not confirm. No round waits for them, and no node for another."""
     by_nodes: dict[frozenset[str], list[str]] = defaultdict(list)
     for array_id in sorted(state.unfinished - state.under_way.finishing):
@@ -198,14 +212,14 @@ def finish_deletions(state: State) -> Conversation[None]:
         by_nodes[nodes].append(array_id)
     for array_ids in by_nodes.values():
         state.under_way.finishing.update(array_ids)
-        yield Start(_finish(state, array_ids), "finish")
+        yield Start(_finish(state, array_ids, settling()), "finish")
 
 
-def _finish(state: State, array_ids: list[str]) -> Conversation[None]:
+def _finish(state: State, array_ids: list[str], settle: Settle) -> Conversation[None]:
     """Finish deletions. Until each is confirmed it stays noted as unfinished: so nobody who lists keys waits for it."""
     try:
         with contextlib.suppress(StoreUnavailable):
-            yield from end(state, array_ids)
+            yield from end(state, array_ids, settle)
             state.unfinished.difference_update(array_ids)
     finally:
         state.under_way.finishing.difference_update(array_ids)

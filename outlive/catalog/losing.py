@@ -36,7 +36,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     replaced.try_again(state)
     yield from replaced.clear(state)
     yield from successors.cancel(state)
-    yield from deletion.finish_deletions(state)
+    yield from deletion.finish_deletions(state, lambda: _settling(state))
 
 
 def _search(state: State) -> Conversation[None]:
@@ -57,14 +57,27 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     """Delete arrays: see `deletion.end`. Before this returns, dead nodes are settled, and the head remembers that.
 
     Otherwise a keeper that comes later would adopt what a dead node's shelf still has, and a later catalog, which does
-    not know of the deletion, would list it. If somebody is silent meanwhile, the deletion waits for 20 s at most.
+    not know of the deletion, would list it. The last files go after that: the catalog may die before this returns. If
+    somebody is silent meanwhile, the deletion waits for 20 s at most.
     """
-    gone = yield from deletion.end(state, array_ids)
-    if not state.shelves.isdisjoint(state.dead):
-        over = list[bool]()
-        yield Start(_settle_all(state, over))
-        yield Wait(lambda: bool(over), PATIENCE)
+    settle = _settling(state)
+    gone = yield from deletion.end(state, array_ids, settle)
+    yield from settle()
     return gone
+
+
+def _settling(state: State) -> deletion.Settle:
+    """A conversation that settles all dead nodes. It waits for each node once, and for 20 s at most."""
+    waited = set[str]()
+
+    def settle() -> Conversation[None]:
+        if dead := state.shelves.intersection(state.dead) - waited:
+            waited.update(dead)
+            over = list[bool]()
+            yield Start(_settle_all(state, over))
+            yield Wait(lambda: bool(over), PATIENCE)
+
+    return settle
 
 
 def _settle_all(state: State, over: list[bool]) -> Conversation[None]:

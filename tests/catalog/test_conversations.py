@@ -1023,6 +1023,23 @@ def test_the_head_knows_what_a_dead_node_took_before_a_deletion_beside_its_shelf
     assert not world.saved  # once is enough
 
 
+def test_the_last_file_goes_only_once_the_head_knows_that_a_dead_node_is_settled() -> None:
+    """If the catalog dies as it is dropped, no file says that the dead node's array was overwritten."""
+
+    def drops_later_ones(asked: list[tuple[str, Any]]) -> list[bool]:
+        known.append(not pages.wanted_of("b", world.saved.get)(one))
+        return drops(asked)
+
+    known = list[bool]()
+    world, one, two = World(answers={("a", "drop"): drops_later_ones}), info(1), info(2)
+    state = world.know()
+    put(state, one, "b")
+    state.index.bind([two], "a")
+    world.kill("b")
+    assert world.run(losing.end(state, [two.id])) == [two.id]
+    assert known == [True]
+
+
 def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_for_ever() -> None:
     world, one, two = World(answers={("a", "drop"): drops}), info(1), info(2, "other")
     state = world.know()
@@ -1038,10 +1055,12 @@ def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_
     deleting.answer(None)
     assert isinstance(deleting.instruction, Wait)
     assert deleting.instruction.patience == PATIENCE
+    assert not any(method == "drop" for _, method, _ in world.asked)
     world.finish(settling)
     beside.go_on()
     world.finish(beside)
     deleting.go_on()
+    world.finish(deleting)
     assert deleting.value == [two.id]
     assert pages.wanted_of("b", world.saved.get)(one)
     assert not pages.wanted_of("b", world.saved.get)(two)

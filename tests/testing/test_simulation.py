@@ -136,6 +136,10 @@ ONCE_FAILED = (
     1313627985192936903, 1415941493064164224, 1428827221018994555, 1439042560208877828, 1474165727304720511,
     1563894505909331380, 1591546953313661947, 1626764879918763147, 1800067436349594314, 1826071938094103396,
     1837470052317476775], 0, 0, true]""",
+    # The catalog died as it dropped the last file of a key: what that had overwritten on a dead node was adopted.
+    """[402592, ["a", "b"], [["before", "b", [[1.0034, "put", ["k"], 2100]]], ["beside", "a",
+    [[5.4108, "put", ["k"], 2200], [6.1828, "delete", ["k"], 2201]]]],
+    [[2.0068, "restart node", "b", "", 3.944], [6.1943, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # A keeper had left while a put was replacing another array. The new shelf sealed what no catalog had listed.
     """[402673, ["a", "b"], [["client2", "a", [[0.228, "put", ["k"], 9], [0.4988, "put_many", ["k", "m"], 10]]],
     ["client3", "b", [[0.0406, "put", ["k"], 17], [0.3247, "delete", ["k"], 21], [0.3265, "put", ["k"], 23],
