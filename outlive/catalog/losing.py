@@ -17,6 +17,7 @@ from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
 
 _MOST_KNOWN = 1000  # dead nodes: as many as the GCS remembers
+_SEARCH_AGAIN = 20.0  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -40,11 +41,21 @@ def look_at_nodes(state: State) -> Conversation[None]:
 
 
 def _search(state: State) -> Conversation[None]:
-    """Have a keeper started on each new node whose machine has a shelf of an earlier cluster."""
+    """Have a keeper started on each new node whose machine has a shelf of an earlier cluster.
+
+    That keeper may end for good before the catalog hears of it: for want of room, say. So where there was such a shelf,
+    the machine is searched again, until its node's own shelf is listed, or nothing is to be adopted there any more.
+    """
     new, state.unseen = state.unseen, set()
     state.seen |= new
-    for node in sorted(node for node in new if node not in state.epochs):
+    again = state.take_unadopted(_SEARCH_AGAIN)
+    for node in sorted(node for node in new | again if node not in state.epochs):
         yield SearchShelves(node)
+
+
+def found_shelf(state: State, node: str) -> None:
+    """Note that a node's machine had a shelf to adopt as it was searched."""
+    state.unadopted[node] = state.outside.now()
 
 
 def look_for_dead(state: State) -> Conversation[None]:

@@ -76,6 +76,7 @@ class State:
         self.head = ""
         self.unseen: set[str] = set()  # living nodes whose machines are to be searched for shelves to adopt
         self.seen: set[str] = set()  # nodes whose machines were searched
+        self.unadopted: dict[str, float] = {}  # nodes whose machines had such a shelf, and when that was found
         self.losses_known: list[str] = []  # dead nodes that are settled; each change makes a new list
         self.saved_losses_known = self.losses_known  # the list that was saved last
         self.rate = math.inf  # bytes a second: how fast arrays that lack copies are copied, unless somebody waits
@@ -150,6 +151,14 @@ class State:
 
     def is_alive(self, node: str) -> bool:
         return node not in self._nodes or self._nodes[node].alive  # an unknown node has come since the last list
+
+    def take_unadopted(self, seconds: float) -> set[str]:
+        """The living nodes whose machines were found so long ago to have a shelf to adopt. They are forgotten here."""
+        since = self.outside.now() - seconds
+        found = {node for node, at in self.unadopted.items() if at <= since}
+        for node in found:
+            del self.unadopted[node]
+        return set(filter(self.is_alive, found))
 
     def has_keeper(self, node: str) -> bool:
         """Whether a node lives and its keeper is known."""

@@ -303,6 +303,11 @@ class Catalog:
         self.driver.run(shelves.welcome, node)
 
     @in_group("slow")
+    def found_shelf(self, node: str) -> None:
+        """See `losing.found_shelf`."""
+        self.driver.step(losing.found_shelf, node)
+
+    @in_group("slow")
     def left(self, node: str, epoch: int) -> None:
         """See `shelves.leave`."""
         self.driver.step(shelves.leave, node, epoch)

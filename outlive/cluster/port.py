@@ -126,7 +126,10 @@ class Peers(Protocol):
         """The nodes whose keepers `ask` found to be gone for good since the last call of this."""
 
     def search_shelves(self, node: str) -> None:
-        """Have a keeper started on a node if an earlier cluster left a shelf on its machine. Waits for nothing."""
+        """Have a keeper started on a node if an earlier cluster left a shelf on its machine. Waits for nothing.
+
+        The catalog is told if there is one: see `Catalog.found_shelf`.
+        """
 
     def adopt_here(self) -> None:
         """Have this node's keeper, if it starts now, adopt what dead nodes left on this machine. Waits for 8 s at most.

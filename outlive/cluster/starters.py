@@ -75,7 +75,15 @@ def _actor(cls: type, groups: dict[str, int]) -> Any:
 def search_shelves(peers: Peers, node: str) -> None:
     """Start a keeper on `node` if an earlier cluster, or an earlier Ray of this one, left a shelf on its machine."""
     here = NodeAffinitySchedulingStrategy(node, soft=False)
-    _remote(search).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(peers, node)
+    _remote(search_and_tell).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(peers, node)
+
+
+def search_and_tell(peers: Peers, node: str) -> None:
+    """`search`, and tell the catalog if there is such a shelf: it searches again if nothing comes of it."""
+    from outlive.cluster.port import Call
+
+    if search(peers, node):
+        peers.tell_catalog(Call.of("found_shelf", node))
 
 
 def search(peers: Peers, node: str) -> bool:

@@ -1258,6 +1258,25 @@ def test_machines_are_searched_once_for_what_an_earlier_cluster_left() -> None:
     assert world.searched == ["b", "c"] and state.rounds == 2
 
 
+def test_a_machine_with_a_shelf_to_adopt_is_searched_until_its_node_is_listed() -> None:
+    """The keeper that was started there may have ended for good before anybody heard of it."""
+    world = World()
+    state = world.know("a")
+    world.run(losing.look_at_nodes(state))
+    losing.found_shelf(state, "b")
+    for world.clock, searched in (19.0, ["b", "c"]), (21.0, ["b", "c", "b"]), (100.0, ["b", "c", "b"]):
+        world.run(losing.look_at_nodes(state))  # by the last of these, nothing was found any more
+        assert world.searched == searched
+    for name in "bc":
+        losing.found_shelf(state, name)
+    state.epochs["b"] = 1
+    state.known.add("b")
+    world.kill("c")
+    world.clock = 200.0
+    world.run(losing.look_at_nodes(state))
+    assert world.searched == ["b", "c", "b"]
+
+
 # --- what must be true at every moment
 
 

@@ -136,6 +136,10 @@ ONCE_FAILED = (
     1313627985192936903, 1415941493064164224, 1428827221018994555, 1439042560208877828, 1474165727304720511,
     1563894505909331380, 1591546953313661947, 1626764879918763147, 1800067436349594314, 1826071938094103396,
     1837470052317476775], 0, 0, true]""",
+    # A keeper that was to adopt a shelf ended for good before the catalog heard of it: nobody adopted the shelf.
+    """[401895, ["a", "b", "c"], [["before", "b", [[2.2819, "delete", ["m"], 2000]]]],
+    [[0.0, "crash successor", "b", "", 8.0], [2.54, "restart node", "b", "", 0.246],
+    [5.2282, "end keeper", "b"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # The catalog died as it dropped the last file of a key: what that had overwritten on a dead node was adopted.
     """[402592, ["a", "b"], [["before", "b", [[1.0034, "put", ["k"], 2100]]], ["beside", "a",
     [[5.4108, "put", ["k"], 2200], [6.1828, "delete", ["k"], 2201]]]],

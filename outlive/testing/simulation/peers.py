@@ -107,6 +107,7 @@ class PlayedPeers:
         self._cluster.scheduler.step()
         if machine.alive and adopts(machine, self.address()):
             self._cluster.start_keeper(machine)
+            self.tell_catalog(Call.of("found_shelf", node))
 
     def adopt_here(self) -> None:
         """Nothing is seen to be dead so soon: the catalog begins without."""
