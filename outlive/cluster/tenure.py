@@ -71,7 +71,7 @@ class Tenure:
 
     def claim(self) -> None:
         """Say whose the shelf is, and adopt what was left to it."""
-        sign(self._path, self._peers.address(), os.getppid(), self._raylet())  # a worker's parent is its raylet
+        sign(self._path, self._peers.address(), raylet_process(), self._raylet())
         self._adopt()
 
     def _raylet(self) -> str:
@@ -134,6 +134,12 @@ class Tenure:
 
     def _living(self) -> set[str]:
         return {node.id for node in self._peers.nodes() if node.alive}
+
+
+def raylet_process() -> int:
+    """The process id of the raylet that started this worker, even if it has ended since; 0 if it cannot be seen."""
+    parent, told = os.getppid(), os.environ.get("RAY_RAYLET_PID", "")
+    return int(told) if parent and told.isdigit() else parent  # else init, as a rule, which never ends
 
 
 def wait_for_room(begin: Callable[[], None], path: str) -> None:

@@ -84,6 +84,12 @@ def test_a_dead_node_of_a_dead_cluster(root: Path, dead_raylet: int) -> None:
     assert not unseen(str(root))
 
 
+def test_a_node_whose_keeper_began_after_its_raylet_had_ended(root: Path, dead_raylet: int) -> None:
+    sign(shelf_of(root, "old", "a").path, NOBODY, dead_raylet)
+    sign(shelf_of(root, "old", "b").path, NOBODY, 0)  # it cannot be seen
+    assert found(root) == ["old/a"]
+
+
 def test_a_live_node_is_refused(root: Path, live_raylet: int) -> None:
     for cluster in ("old", "new"):
         sign(shelf_of(root, cluster, "a").path, NOBODY, live_raylet)

@@ -18,7 +18,7 @@ from outlive.arrays.marks import mark
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.adopt import adopt
 from outlive.arrays.writer import Writer
-from outlive.cluster.tenure import PROTOCOL, Tenure
+from outlive.cluster.tenure import PROTOCOL, Tenure, raylet_process
 
 
 @pytest.fixture
@@ -78,3 +78,13 @@ def test_no_name_is_turned_to_what_was_adopted_before_the_catalog_knows_of_it(tw
     new.ledger.note_adopted(-1)
     new.name(info)
     assert new.named_info("s", "k") == info
+
+
+@pytest.mark.parametrize(("parent", "told", "raylet"), [(7, "7", 7), (1, "7", 7), (7, "", 7), (0, "7", 0)])
+def test_a_raylet_that_has_ended_is_not_mistaken_for_the_process_that_took_its_workers(
+    monkeypatch: pytest.MonkeyPatch, parent: int, told: str, raylet: int
+) -> None:
+    """A parent of the number 0 is in another namespace, where the number that was told means nothing."""
+    monkeypatch.setattr("os.getppid", lambda: parent)
+    monkeypatch.setenv("RAY_RAYLET_PID", told)
+    assert raylet_process() == raylet

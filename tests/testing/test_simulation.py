@@ -140,6 +140,10 @@ ONCE_FAILED = (
     """[401895, ["a", "b", "c"], [["before", "b", [[2.2819, "delete", ["m"], 2000]]]],
     [[0.0, "crash successor", "b", "", 8.0], [2.54, "restart node", "b", "", 0.246],
     [5.2282, "end keeper", "b"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # A keeper began after its raylet had ended: its shelf did not say so, and counted as that of a living node.
+    """[410359, ["a", "b"], [["before", "b", [[0.3399, "put", ["m"], 2000]]],
+    ["beside", "a", [[8.0666, "drain", ["b"]]]]],
+    [[0.3411, "restart node", "b", "stopped", 0.029]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # The catalog died as it dropped the last file of a key: what that had overwritten on a dead node was adopted.
     """[402592, ["a", "b"], [["before", "b", [[1.0034, "put", ["k"], 2100]]], ["beside", "a",
     [[5.4108, "put", ["k"], 2200], [6.1828, "delete", ["k"], 2201]]]],

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.arrays.tier import Tier
 
+_ENDED = "ended"  # in place of the moment at which a raylet started that has ended
 _PATIENCE = 1.0  # seconds to wait for an answer at a cluster's address
 _SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that cannot be seen
 
@@ -64,7 +65,7 @@ class Owner(NamedTuple):
 
     address: str  # of the cluster's GCS
     raylet: int  # its process id
-    started: str  # when that process started, in the kernel's ticks since boot
+    started: str  # when that process started, in the kernel's ticks since boot; see `sign`
     boot: str  # the machine's boot id
     processes: str  # the namespace of that process id
     network: str = ""  # the network namespace of the addresses; an earlier version did not write it
@@ -77,11 +78,13 @@ def sign(path: str, address: str, raylet: int, listens: str = "") -> None:
     Parameters
     ----------
     raylet
-        The process id of the node's raylet.
+        The process id of the node's raylet; 0 if it cannot be seen from here. One that has ended is noted as such: a
+        keeper may start just after that.
     listens
         The address at which it listens as long as it lives.
     """
-    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"), listens)
+    started = _started(raylet) or (_ENDED if raylet else "")
+    owner = Owner(address, raylet, started, _boot_id(), _namespace("pid"), _namespace("net"), listens)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(f"{path}/{NODE}{NEXT}", flags, PRIVATE)
     try:
