@@ -114,10 +114,10 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         if state.leavings[node] != leavings:
             raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
         state.given_up[node] = given_up
-        listed = [one for one in listed if one.info.id not in listing[node]]
+        # Of a key that was deleted meanwhile nobody may have dropped what is here: this node may have adopted it.
         old = {one.info.id: one.info for one in listed if state.is_deleted_since(node, one.info)}
-        kept = state.under_way.kept[node]
-        listed = [one._replace(kept=one.kept or one.info.id in kept) for one in listed if one.info.id not in old]
+        gone, kept = listing[node] | old.keys(), state.under_way.kept[node]
+        listed = [one._replace(kept=one.kept or one.info.id in kept) for one in listed if one.info.id not in gone]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.begin_epoch(node, epoch, listing[node])  # of which it was told while it was listed
         state.sources.forget(node)  # what an earlier keeper copied came to nothing

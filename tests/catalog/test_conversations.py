@@ -990,6 +990,22 @@ def test_an_array_that_was_deleted_while_its_dead_nodes_shelf_was_adopted_does_n
     assert keys.bind(state, [behind], "a", 0) == Bound(0, 1)  # a writer whose clock is behind
 
 
+def test_an_array_that_was_deleted_while_its_adopter_was_listed_is_dropped_there() -> None:
+    """Nobody else drops it: the deletion knew of the dead node's file alone."""
+    world, one = World(answers={("c", "drop"): drops}), info(1)
+    state = world.know("a", "b")
+    put(state, one, "b")
+    welcoming = Talk(world, shelves.welcome(state, "c"))
+    while not isinstance(welcoming.instruction, Ask):
+        welcoming.answer(world.carry_out(welcoming.instruction))
+    world.kill("b")
+    assert world.run(deletion.end(state, [one.id])) == [one.id]
+    welcoming.answer({"c": listing(9, Listed(one, kept=True))})
+    world.finish(welcoming)
+    assert state.index.find("s", "k") is None
+    assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
+
+
 def test_an_array_that_was_overwritten_meanwhile_does_not_come_back_once_the_later_one_is_deleted() -> None:
     world, one, two = World(answers={("a", "drop"): drops}), info(1), info(2)
     state = world.know()

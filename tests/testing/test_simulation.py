@@ -144,6 +144,16 @@ ONCE_FAILED = (
     """[410359, ["a", "b"], [["before", "b", [[0.3399, "put", ["m"], 2000]]],
     ["beside", "a", [[8.0666, "drain", ["b"]]]]],
     [[0.3411, "restart node", "b", "stopped", 0.029]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # An array was deleted while the node was listed that had adopted it: its file stayed there, and was listed later.
+    """[411086, ["a", "b", "c"], [["client1", "c", [[1.6922, "get", ["m"], 6]]], ["client2", "c",
+    [[0.2894, "put", ["k"], 14], [1.1127, "put", ["k"], 9], [1.4921, "get", ["k"], 12], [1.9447, "drain", ["b"], 15]]],
+    ["client3", "b", [[0.0361, "put", ["k"], 19]]], ["before", "c", [[0.3925, "delete", ["m"], 2005],
+    [0.4229, "get", ["k"], 2004], [0.7661, "put", ["m"], 2000, 5, 2], [1.3299, "put", ["k"], 2002]]], ["beside", "a",
+    [[4.6751, "delete", ["m"], 2202], [9.4417, "delete", ["m"], 2203], [14.2145, "get", ["k"], 2200]]]],
+    [[0.0133, "abandon call", "there", "kill", 0.011, "keep"], [0.9512, "kill catalog"],
+    [2.7503, "restart node", "c", "", 0.923], [3.8884, "drain machine", "c", "", 0.923]],
+    [0.0, 0.02, 0.0, 0.0, 0.0], [26551881321518403, 127886814907694310, 166122270505251279, 166744252164055840,
+    288578516905111608]]""",
     # The catalog died as it dropped the last file of a key: what that had overwritten on a dead node was adopted.
     """[402592, ["a", "b"], [["before", "b", [[1.0034, "put", ["k"], 2100]]], ["beside", "a",
     [[5.4108, "put", ["k"], 2200], [6.1828, "delete", ["k"], 2201]]]],
