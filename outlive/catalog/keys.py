@@ -100,6 +100,7 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     if isinstance(answer, int):
         return Bound(0, answer)
     state.replaced += answer
+    state.latest = max(state.latest, max((info.version for info in infos), default=0))
     for info, one in lost:
         state.put_over_lost(info, node, one)
     return Bound(state.epochs[node])
@@ -109,6 +110,8 @@ def _behind(state: State, infos: Iterable[ArrayInfo]) -> int:
     """The version that these arrays have to exceed, as something later was deleted or may be there; else 0."""
     behind = state.deleted_after(infos)
     for info in infos:
+        if info.version <= state.exceeded and not state.index.lists(info.id):
+            behind = max(behind, state.exceeded)
         for one in state.index.unsettled_beside(info).values():
             if one.version >= info.version:
                 behind = max(behind, one.version)

@@ -8,11 +8,10 @@ from collections import defaultdict
 from dataclasses import replace
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, deletion, overwritten, reconciling, replaced, replicas, shelves, successors
+from outlive.catalog import asking, deletion, overwritten, reconciling, replaced, replicas, saving, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import PATIENCE, Call, Conversation, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
-from outlive.catalog.saving import save
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
 
@@ -30,7 +29,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.sources.forget_old()
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
-    yield from save(state)
+    yield from saving.save(state)
     for node in sorted(heard_of):  # what these nodes took with them is saved by now
         state.note_shelf(node, has_one=False)
     state.heard_of -= heard_of
@@ -38,6 +37,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from replaced.clear(state)
     yield from successors.cancel(state)
     yield from deletion.finish_deletions(state, lambda: _settling(state))
+    yield from saving.foresee_in_time(state)
 
 
 def _search(state: State) -> Conversation[None]:
@@ -95,7 +95,7 @@ def _settle_all(state: State, over: list[bool]) -> Conversation[None]:
     """Settle all dead nodes, and save that; at the end, however it comes, `over` is not empty."""
     try:
         yield from look_for_dead(state)
-        yield from save(state)  # a round may have settled them, and may not have saved it yet
+        yield from saving.save(state)  # a round may have settled them, and may not have saved it yet
     finally:
         over.append(True)
 
@@ -151,7 +151,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
         yield from asking.drop_for_good(
             state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
-    yield from save(state)
+    yield from saving.save(state)
     state.heard_of.discard(node)
     state.note_shelf(node, has_one=False)  # after `save`: a later catalog has to know the shelf, or what was lost
     _log.warning("node %s is dead", node)

@@ -12,6 +12,7 @@ from outlive.catalog.wire import Found, pack_found, unpack_found
 LOST = "lost"  # the numbers of the pages of lost arrays; each page has a key of its own
 LOSSES_KNOWN = "settled"  # the dead nodes whose losses are known
 SHELVES = "shelves"  # the nodes that have a shelf, or may have one
+VERSIONS = "versions"  # a version that no array has exceeded yet
 Load = Callable[[str], bytes | None]
 
 
@@ -33,6 +34,11 @@ def losses_known(load: Load) -> list[str]:
 def shelves(load: Load) -> set[str]:
     """The nodes that have a shelf, or may have one: an earlier catalog listed it, or was about to."""
     return set(json.loads(load(SHELVES) or b"[]"))
+
+
+def versions(load: Load) -> int:
+    """A version that no array exceeds that an earlier catalog has listed; 0 if none has noted one."""
+    return int(load(VERSIONS) or b"0")
 
 
 def saved_as_lost(load: Load) -> list[Lost]:

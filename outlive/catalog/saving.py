@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from outlive.catalog import pages
 from outlive.catalog.instructions import Conversation, Save, Wait
 from outlive.catalog.state import State
+
+_AHEAD, _AGAIN = 60 * 10**9, 30 * 10**9  # nanoseconds: how far a version is ahead that is noted, and until the next is
+_log = logging.getLogger(__name__)
 
 
 def save(state: State) -> Conversation[None]:
@@ -35,3 +39,30 @@ def save(state: State) -> Conversation[None]:
         raise
     finally:
         under_way.saving = False
+
+
+def foresee(state: State, version: int) -> Conversation[None]:
+    """Have the head remember a later version than this one, and than any that comes soon.
+
+    Not all nodes may have told the next catalog what they have. Its puts then get later versions than the arrays there,
+    even from a writer whose clock is behind.
+    """
+    under_way = state.under_way
+    yield Wait(lambda: not under_way.foreseeing)
+    if version <= state.foreseen:
+        return
+    under_way.foreseeing = True
+    try:
+        yield Save(pages.VERSIONS, str(version + _AHEAD).encode())
+        state.foreseen = version + _AHEAD
+    except Exception:  # noqa: BLE001 - whatever it is, arrays can be listed all the same
+        _log.warning("the head has not noted which versions arrays have", exc_info=True)
+    finally:
+        under_way.foreseeing = False
+
+
+def foresee_in_time(state: State) -> Conversation[None]:
+    """`foresee`, long before what is noted is exceeded."""
+    soon = max(state.now_ns(), state.latest) + _AGAIN
+    if soon > state.foreseen:
+        yield from foresee(state, soon)

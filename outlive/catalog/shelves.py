@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, pages, successors
+from outlive.catalog import asking, pages, saving, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import (
     Call,
@@ -38,6 +38,7 @@ def begin(state: State) -> Conversation[None]:
 
     A node that has a shelf and no keeper gets one: its keeper was gone for good when the last catalog ended.
     """
+    before = state.foreseen
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
     living = {node.id for node in state.nodes.values() if node.alive}
@@ -45,6 +46,8 @@ def begin(state: State) -> Conversation[None]:
     nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
+    if state.unheard or state.unlisted:
+        state.exceeded = max(before, state.now_ns())
     yield from successors.account(state)
 
 
@@ -182,6 +185,8 @@ def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Lis
         _begin_listing(state, node)
         known = state.epochs.get(node)
         epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
+        if epoch > max(state.foreseen, state.now_ns()):  # as versions of puts there may be, whose clock it is by
+            yield from saving.foresee(state, epoch)
         given_up = yield from asking.ask({node: Call.of("given_up")})
         # If somebody else has raised the epoch, arrays were sealed under it that this listing may not have.
         if listed is not None and state.epochs.get(node) == known:

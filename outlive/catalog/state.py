@@ -57,6 +57,7 @@ class UnderWay:
         self.keeping = Questions()  # whether nodes keep arrays, from now on
         self.saving = False  # losses are being saved
         self.saving_shelves = False  # the list of nodes with shelves is being saved
+        self.foreseeing = False  # a version is being saved
         self.bulk = False  # arrays are being copied together
 
 
@@ -102,6 +103,9 @@ class State:
         self.announced = Announced()
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
+        self.latest = 0  # the latest version that was put since this catalog began
+        self.foreseen = 0  # the head remembers that arrays may have versions up to this one
+        self.exceeded = 0  # a version that each put has to exceed, as an array may be there of which nobody has told
         self.deleted = OrderedDict[Name, int]()  # by key: the latest deleted version; for shelves that come late
         self.dropped = Latest[str]()  # replaced arrays whose files are gone: a writer may not have sealed its draft yet
         self.dropped.most = _MOST_DROPPED
@@ -119,9 +123,14 @@ class State:
         """Load what an earlier catalog saved."""
         self.losses_known = self.saved_losses_known = pages.losses_known(load)
         self.shelves = pages.shelves(load)
+        self.foreseen = pages.versions(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
+
+    def now_ns(self) -> int:
+        """The time of day, as in versions."""
+        return int(self.outside.time() * 1e9)
 
     # --- nodes
 

@@ -1884,6 +1884,7 @@ def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_come
     del world.answers["c", "listing_part"]  # it died just now, and Ray does not say so yet
     state = world.state
     world.run(shelves.begin(state))
+    state.exceeded = 0  # versions are small here
     state.unlisted.discard("c")  # it confirmed that nobody there reads it by name
     assert keys.bind(state, [info(3)], "b", 0).epoch
     state.unlisted.add("c")
@@ -1942,6 +1943,7 @@ def test_what_replaced_it_is_not_noted_for_ever_if_a_still_later_put_stands_alre
     del world.answers["c", "listing_part"]
     state = world.state
     world.run(shelves.begin(state))
+    state.exceeded = 0  # versions are small here
     state.unlisted.discard("c")
     assert keys.bind(state, [info(3)], "b", 0).epoch
     state.unlisted.add("c")
@@ -1957,6 +1959,33 @@ def test_what_replaced_it_is_not_noted_for_ever_if_a_still_later_put_stands_alre
         world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
     assert not state.beneath
     assert [one and one.info for one in keys.find(state, "s", ["k"])] == [info(3)]
+
+
+def test_puts_exceed_what_a_node_may_have_that_died_before_this_catalog_heard_of_it() -> None:
+    """Its shelf may be adopted, and a writer's clock may be behind."""
+    world = World("ab")
+    state = world.know("a")
+    state.remember(world.saved.get)
+    world.answers["b", "listing_part"] = listing(10**15)  # its clock is ahead of the head's
+    world.run(shelves.join(state, "b"))
+    noted = state.foreseen
+    assert noted > 10**15 and pages.versions(world.saved.get) == noted
+    world.run(losing.look_at_nodes(state))
+    assert pages.versions(world.saved.get) == noted  # that is long enough
+    put(state, info(noted - 1), "b")
+    world.run(losing.look_at_nodes(state))
+    later = state.foreseen
+    assert later > noted and pages.versions(world.saved.get) == later
+    for dies in (False, True):
+        then = World("ab")
+        then.saved = world.saved
+        if dies:
+            then.kill("b")
+        then.state.remember(world.saved.get)
+        then.run(shelves.begin(then.state))
+        one = info(7, "other")
+        assert keys.bind(then.state, [one], "a", 0) == (Bound(0, later) if dies else Bound(1))
+        assert keys.bind(then.state, [one._replace(version=later + 1)], "a", 0).epoch
 
 
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:

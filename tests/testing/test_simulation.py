@@ -144,6 +144,10 @@ ONCE_FAILED = (
     """[410359, ["a", "b"], [["before", "b", [[0.3399, "put", ["m"], 2000]]],
     ["beside", "a", [[8.0666, "drain", ["b"]]]]],
     [[0.3411, "restart node", "b", "stopped", 0.029]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # No catalog had heard of a dead node that had a key, and a writer with a clock behind put it: the former was back.
+    """[400222, ["a", "b"], [["client2", "a", [[5.0059, "put", ["m"], 8]]], ["before", "b", [[1.1302, "put", ["m"],
+    2001]]]], [[0.0496, "set clock", "a", "", -1000.0], [2.0066, "restart node", "b", "two", 0.378],
+    [2.1106, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # An array was deleted while the node was listed that had adopted it: its file stayed there, and was listed later.
     """[411086, ["a", "b", "c"], [["client1", "c", [[1.6922, "get", ["m"], 6]]], ["client2", "c",
     [[0.2894, "put", ["k"], 14], [1.1127, "put", ["k"], 9], [1.4921, "get", ["k"], 12], [1.9447, "drain", ["b"], 15]]],
