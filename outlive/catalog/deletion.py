@@ -18,11 +18,11 @@ from outlive.catalog.instructions import PATIENCE, Conversation, Start, Wait
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
 
-Settle = Callable[[], Conversation[None]]
+Settle = Callable[[list[ArrayInfo]], Conversation[None]]
 _log = logging.getLogger(__name__)
 
 
-def _without() -> Conversation[None]:
+def _without(_: list[ArrayInfo]) -> Conversation[None]:
     yield from ()
 
 
@@ -34,8 +34,8 @@ def end(state: State, array_ids: list[str], settle: Settle = _without) -> Conver
     Parameters
     ----------
     settle
-        Held before the last files go. A dead node may have an earlier array of a key, and it must be known by then
-        that this is not to come back: if the catalog dies next, no file says so any more.
+        Held before the last files of these arrays go. A dead node may have an earlier array of a key, and it must be
+        known by then that this is not to come back: if the catalog dies next, no file says so any more.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _drop(
     for some in ([one for one in files if one not in homes], [one for one in files if one in homes]):
         if not silent:
             if not homes.isdisjoint(some):
-                yield from settle()
+                yield from settle([one.info for one in some if one in homes and one.info is not None])
             silent = yield from asking.drop(state, [(holding, (store, files[holding])) for holding in some])
             for holding in older.intersection(some):
                 if holding.node not in silent:

@@ -26,6 +26,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.rounds += 1
     yield from _search(state)
     state.forget_over()
+    state.graves.forget_strays(state.nodes.__contains__)
     state.sources.forget_old()
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
@@ -73,20 +74,27 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     """
     settle = _settling(state)
     gone = yield from deletion.end(state, array_ids, settle)
-    yield from settle()
+    yield from settle([])
     return gone
 
 
 def _settling(state: State) -> deletion.Settle:
-    """A conversation that settles all dead nodes. It waits for each node once, and for 20 s at most."""
-    waited = set[str]()
+    """A conversation that settles all dead nodes, and has the head remember what is deleted that strays may have.
 
-    def settle() -> Conversation[None]:
-        if dead := state.shelves.intersection(state.dead) - waited:
-            waited.update(dead)
+    It waits for 20 s at most. Once somebody was silent for so long, it waits no more.
+    """
+    is_silent = False
+
+    def settle(infos: list[ArrayInfo]) -> Conversation[None]:
+        nonlocal is_silent
+        state.note_unheard()
+        if state.graves.strays:
+            for info in infos:
+                state.note_earlier_deleted(info)
+        if not is_silent and (state.graves.changed or not state.shelves.isdisjoint(state.dead)):
             over = list[bool]()
             yield Start(_settle_all(state, over))
-            yield Wait(lambda: bool(over), PATIENCE)
+            is_silent = not (yield Wait(lambda: bool(over), PATIENCE))
 
     return settle
 

@@ -12,6 +12,8 @@ from outlive.catalog.wire import Found, pack_found, unpack_found
 LOST = "lost"  # the numbers of the pages of lost arrays; each page has a key of its own
 LOSSES_KNOWN = "settled"  # the dead nodes whose losses are known
 SHELVES = "shelves"  # the nodes that have a shelf, or may have one
+STRAYS = "strays"  # the nodes that died before a catalog had heard from them: their losses are not known
+GRAVES = "graves"  # the numbers of the pages of keys that were deleted since; each page has a key of its own
 VERSIONS = "versions"  # a version that no array has exceeded yet
 Load = Callable[[str], bytes | None]
 
@@ -19,6 +21,23 @@ Load = Callable[[str], bytes | None]
 def page(number: int) -> str:
     """The key of a page."""
     return f"{LOST}-{number}"
+
+
+def grave_page(number: int) -> str:
+    """The key of a page of deleted keys."""
+    return f"{GRAVES}-{number}"
+
+
+def strays(load: Load) -> set[str]:
+    """The nodes that died before a catalog had heard from them, as far as the last catalog knew."""
+    return set(json.loads(load(STRAYS) or b"[]"))
+
+
+def graves(load: Load) -> list[tuple[tuple[str, str], int]]:
+    """Store, key and version of what was deleted since."""
+    numbers = json.loads(load(GRAVES) or b"[]")
+    found = (json.loads(load(grave_page(number)) or b"[]") for number in numbers)
+    return [((store, key), version) for some in found for store, key, version in some]
 
 
 def pack_lost(lost: Iterable[Lost]) -> bytes:

@@ -14,15 +14,40 @@ _log = logging.getLogger(__name__)
 
 
 def save(state: State) -> Conversation[None]:
-    """Have the head remember the changes: which arrays are lost, and which dead nodes are settled.
+    """Have the head remember the changes: which arrays are lost, which dead nodes are settled, and what was deleted.
 
     An array that may soon be lost no more is left out: a catalog that starts drops what is earlier than a lost one.
     """
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
-    if not lost.changed and state.losses_known is state.saved_losses_known:
+    if not (lost.changed or state.graves.changed) and state.losses_known is state.saved_losses_known:
         return
     under_way.saving = True
+    try:
+        yield from _save_graves(state)
+        yield from _save_lost(state)
+    finally:
+        under_way.saving = False
+
+
+def _save_graves(state: State) -> Conversation[None]:
+    graves, strays = state.graves, set(state.graves.strays)
+    if graves.saved_strays != strays:
+        yield Save(pages.STRAYS, json.dumps(sorted(strays)).encode())
+        graves.saved_strays = strays
+    changed, numbers = graves.take_changed(), graves.pages
+    try:
+        for number, some in changed.items():
+            yield Save(pages.grave_page(number), json.dumps(some).encode())
+        if changed:
+            yield Save(pages.GRAVES, json.dumps(numbers).encode())
+    except BaseException:
+        graves.changed_again(changed)
+        raise
+
+
+def _save_lost(state: State) -> Conversation[None]:
+    under_way, lost = state.under_way, state.index.lost
     changed, numbers, losses_known = lost.take_changed(), lost.pages, state.losses_known
     try:
         for number, some in changed.items():
@@ -37,8 +62,6 @@ def save(state: State) -> Conversation[None]:
     except BaseException:
         lost.changed_again(changed)
         raise
-    finally:
-        under_way.saving = False
 
 
 def foresee(state: State, version: int) -> Conversation[None]:

@@ -43,6 +43,7 @@ def begin(state: State) -> Conversation[None]:
     keepers = yield ListKeepers()
     living = {node.id for node in state.nodes.values() if node.alive}
     state.unheard = state.shelves - living - set(state.losses_known)
+    state.graves.strays |= state.unheard
     nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -430,9 +431,7 @@ def mend(state: State) -> Conversation[None]:
     yield from _save(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
-    dead = {node for node in state.unlisted if not state.is_alive(node)}
-    state.unlisted -= dead
-    state.unheard.update(node for node in dead if node not in state.epochs)
+    state.note_unheard()
     yield from successors.account(state)
     nodes = sorted(state.lost_keepers | state.unlisted)
     state.lost_keepers.difference_update(nodes)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import pages
 from outlive.catalog.announced import Announced
+from outlive.catalog.graves import Graves
 from outlive.catalog.holds import Holds
 from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
@@ -107,6 +108,7 @@ class State:
         self.foreseen = 0  # the head remembers that arrays may have versions up to this one
         self.exceeded = 0  # a version that each put has to exceed, as an array may be there of which nobody has told
         self.deleted = OrderedDict[Name, int]()  # by key: the latest deleted version; for shelves that come late
+        self.graves = Graves()  # of these, what the next catalog has to know
         self.dropped = Latest[str]()  # replaced arrays whose files are gone: a writer may not have sealed its draft yet
         self.dropped.most = _MOST_DROPPED
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
@@ -124,6 +126,11 @@ class State:
         self.losses_known = self.saved_losses_known = pages.losses_known(load)
         self.shelves = pages.shelves(load)
         self.foreseen = pages.versions(load)
+        self.graves.strays, self.graves.saved_strays = pages.strays(load), pages.strays(load)
+        for name, version in pages.graves(load):
+            self.deleted[name] = version
+            self.graves.add(name, version)
+        self.graves.take_changed()
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
@@ -343,10 +350,27 @@ class State:
         if info.key is None:
             self.note_erased(info.id)
             return
-        name = info.store, info.key
-        self.deleted[name] = max(info.version, self.deleted.pop(name, 0))
+        self._note_deleted((info.store, info.key), info.version)
+
+    def note_earlier_deleted(self, info: ArrayInfo) -> None:
+        """Refuse arrays of a key from now on that are earlier than this one, which is about to be deleted."""
+        if info.key is not None:
+            self._note_deleted((info.store, info.key), info.version - 1)
+
+    def _note_deleted(self, name: Name, version: int) -> None:
+        self.deleted[name] = max(version, self.deleted.pop(name, 0))
         while len(self.deleted) > _MOST_DELETED:
             self.deleted.popitem(last=False)
+        if self.graves.strays:
+            self.graves.add(name, self.deleted[name])
+
+    def note_unheard(self) -> None:
+        """Note nodes that died before they said what is on their shelves."""
+        dead = {node for node in self.unlisted if not self.is_alive(node)}
+        self.unlisted -= dead
+        unheard = {node for node in dead if node not in self.epochs}
+        self.unheard |= unheard
+        self.graves.strays |= unheard
 
     def deleted_after(self, infos: Iterable[ArrayInfo]) -> int:
         """The version of what was deleted, if one of these is no later; else 0. Their puts must exceed it."""

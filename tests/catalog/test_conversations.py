@@ -1056,6 +1056,44 @@ def test_the_last_file_goes_only_once_the_head_knows_that_a_dead_node_is_settled
     assert known == [True]
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_is_deleted_beside_a_node_that_died_unheard_does_not_come_back_with_the_next_catalog(lost: bool) -> None:
+    """Nobody knows what it had: the same array, say, or an earlier one of its key."""
+
+    def next_catalog() -> State:
+        then = World()
+        then.kill("b")
+        then.state.remember(dict(world.saved).get)
+        return then.state
+
+    def drops_later_ones(asked: list[tuple[str, Any]]) -> list[bool]:
+        states.append(next_catalog())
+        return drops(asked)
+
+    states = list[State]()
+    world, one, two = World(answers={("a", "drop"): drops_later_ones}), info(1), info(2)
+    state = world.know("a", "c")
+    state.shelves.add("b")
+    world.kill("b")
+    world.answers["a", "listing_part"] = listing(1, Listed(two, kept=True))
+    world.run(shelves.begin(state))
+    if lost:
+        world.kill("a")
+    assert world.run(losing.end(state, [two.id])) == [two.id]
+    states.append(next_catalog())
+    assert [then.deleted_after([one]) > 0 for then in states] == [True] * len(states)
+    assert [then.deleted_after([two]) > 0 for then in states] == [False, True][
+        lost:
+    ]  # it stands until its file is gone
+    assert not states[-1].deleted_after([info(3)])
+    del world.nodes["b"]  # Ray has forgotten it
+    world.run(losing.look_at_nodes(state))
+    world.run(asking.list_nodes(state))
+    for _ in range(2):
+        world.run(losing.look_at_nodes(state))
+    assert not next_catalog().deleted and not next_catalog().graves.strays
+
+
 def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_for_ever() -> None:
     world, one, two = World(answers={("a", "drop"): drops}), info(1), info(2, "other")
     state = world.know()

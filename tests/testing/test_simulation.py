@@ -148,6 +148,16 @@ ONCE_FAILED = (
     """[400222, ["a", "b"], [["client2", "a", [[5.0059, "put", ["m"], 8]]], ["before", "b", [[1.1302, "put", ["m"],
     2001]]]], [[0.0496, "set clock", "a", "", -1000.0], [2.0066, "restart node", "b", "two", 0.378],
     [2.1106, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # A node had died before a catalog had heard from it, and the next one did not know what was deleted meanwhile.
+    """[410009, ["a", "b", "c"], [["client2", "b", [[0.2092, "put", ["k"], 9], [0.4159, "delete", ["k"], 11]]],
+    ["client3", "c", [[0.0086, "put", ["k"], 17], [0.1905, "put", ["m"], 15]]]],
+    [[0.1104, "kill catalog", "", "", 0.0, "drop"], [0.184, "stop catalog", "", "", 2.538],
+    [1.9133, "restart node", "c", "stopped", 1.256], [5.4559, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    """[422229, ["a", "b"], [["client1", "b", [[0.1763, "get", ["k"], 1], [0.2116, "get", ["k"], 6],
+    [1.1205, "put", ["k"], 2, 5, 2], [1.9335, "get", ["k"], 4], [1.9429, "put", ["m"], 5]]],
+    ["after", "a", [[3.8368, "delete", ["k"], 2103], [3.8476, "put", ["m"], 2102, 5, 2]]]],
+    [[1.7197, "kill catalog"], [2.5686, "restart node", "b", "", 0.954],
+    [3.8242, "kill catalog", "", "", 0.0, "listing_part"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # An array was deleted while the node was listed that had adopted it: its file stayed there, and was listed later.
     """[411086, ["a", "b", "c"], [["client1", "c", [[1.6922, "get", ["m"], 6]]], ["client2", "c",
     [[0.2894, "put", ["k"], 14], [1.1127, "put", ["k"], 9], [1.4921, "get", ["k"], 12], [1.9447, "drain", ["b"], 15]]],
