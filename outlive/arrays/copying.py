@@ -76,8 +76,20 @@ class Copying:
             self._work()
         finally:
             self.wait()
-        if self._errors:
-            raise self._errors[0]
+            error = self._take_error()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # else it would keep itself, and with it the memory: see `_take_error`
+
+    def _take_error(self) -> BaseException | None:
+        """The first error of the other threads, if any. An error that is kept here would keep this copy, and so itself.
+
+        Its memory would stay mapped until Python's collector runs, and could not be given back.
+        """
+        errors, self._errors = self._errors, []
+        return errors[0] if errors else None
 
     def wait(self) -> None:
         """Wait until no other thread writes, and have none begin. May be repeated, if a signal handler ended it."""

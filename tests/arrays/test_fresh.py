@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -216,6 +217,30 @@ def test_a_file_on_disk_that_was_cut_is_not_promoted(
         move.promote(shelf, disk, info.id)
     assert not os.path.exists(f"{shelf.mem}/{info.id}")
     assert os.listdir(shelf.staging()) == []
+
+
+def test_memory_of_a_promotion_that_fails_is_given_back_at_once(
+    shelf: Shelf, spilled: tuple[Disk, ArrayInfo], allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's collector may not run for long, and the bytes count as free."""
+    begun, read = threading.Event(), os.preadv
+
+    def failing(*args: Any) -> int:
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(60)
+            return read(*args)
+        begun.set()
+        raise OSError(5, "a bad disk")
+
+    monkeypatch.setattr(os, "preadv", failing)
+    gc.disable()
+    try:
+        with pytest.raises(OSError, match="a bad disk"):
+            move.promote(shelf, spilled[0], spilled[1].id)
+        assert allocated
+        assert ".copy (deleted)" not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()
 
 
 def test_memory_that_could_not_be_had_is_not_kept(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
