@@ -197,12 +197,13 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
             session.peers.sleep(_TRY_AGAIN)
         sizes.update((one.id, one.nbytes) for one in kept)
         total, staying = sum(sizes.values()), sum(one.nbytes for one in kept)
-        for step in steps(kept):
-            gone = session.ask_node(node, "evacuate", [one.id for one in step])
-            staying -= sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
-            if progress is not None:
-                progress(total - staying, total)
-        kept = _kept_there(session, node)  # also what was put meanwhile
+        with contextlib.suppress(Nobody):  # a keeper leaves by itself if its node drains: see `_still_there`
+            for step in steps(kept):
+                gone = session.ask_node(node, "evacuate", [one.id for one in step])
+                staying -= sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
+                if progress is not None:
+                    progress(total - staying, total)
+        kept = _still_there(session, node, kept)  # also what was put meanwhile
         in_vain = in_vain + 1 if len(kept) >= fewest else 0
         fewest = min(fewest, len(kept))
     moved = sizes.keys() - {one.id for one in kept}
@@ -212,6 +213,15 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
     else:
         stayed = None if here.is_head else _leave(session, node)  # there is no cluster without the head
     return Drained(len(moved), size, stayed)
+
+
+def _still_there(session: Session, node: str, before: list[Kept]) -> list[Kept]:
+    """What a node keeps. If its keeper is gone: what no other node keeps, of what was there before."""
+    try:
+        return _kept_there(session, node)
+    except Nobody:
+        alone = session.ask_catalog("alone", [one.id for one in before], node)
+        return [one for one, is_alone in zip(before, alone, strict=True) if is_alone]
 
 
 def _kept_there(session: Session, node: str) -> list[Kept]:
