@@ -6,7 +6,6 @@ may be made twice, or after their caller has given up. A call that fails goes th
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -39,12 +38,15 @@ class ShortCalls:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._crew = ThreadPoolExecutor(_MOST, "short-calls")  # it has no threads until it is used
+        self._found: tuple[Links | None] | None = None
         self._has_fetched = False  # a process that fetches only once is faster through Ray
 
-    @functools.cached_property
+    @property
     def _links(self) -> Links | None:
         """The connections to keepers; None if all is to go through Ray."""
-        return _links(self._peers)
+        if self._found is None:  # no `cached_property`: before Python 3.12 its lock would stay locked in a forked child
+            self._found = (_links(self._peers),)
+        return self._found[0]
 
     def make_those_made_often(self, calls: Mapping[str, Call]) -> dict[str, Any]:
         """Make those of these calls by which keepers are asked often; the answers by node, of those that answered."""
@@ -71,8 +73,8 @@ class ShortCalls:
 
     def close(self) -> None:
         """Close idle connections. They are opened again if they are needed."""
-        if (links := self.__dict__.get("_links")) is not None:
-            links.close()
+        if self._found is not None and self._found[0] is not None:
+            self._found[0].close()
 
     def _make(self, node: str, call: Call) -> tuple[bool, Any]:
         """Whether a call was answered, and the answer."""
