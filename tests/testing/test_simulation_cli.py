@@ -17,6 +17,7 @@ WRONG = [
     (["--plant", "homes alone,moved is gone", "--seed", "3"], "only --planted takes several faults"),
     (["--plan", "nosuch.json"], "does not exist"),
     (["--shrink"], "it needs the schedule: --seed or --plan"),
+    (["--plant", "homes alone"], "it needs the schedule, --seed or --plan, or else --planted"),
     (["--count", "0"], "greater than or equal to 1"),
     (["--processes", "-1"], "greater than or equal to 0"),
 ]

@@ -96,6 +96,8 @@ def main(
         os.execve(sys.executable, arguments, os.environ | SAME_ORDER)  # noqa: S606 - the same program
     if shrink and seed is None and plan is None:
         raise typer.BadParameter("it needs the schedule: --seed or --plan", param_hint="--shrink")
+    if plant is not None and seed is None and plan is None and not planted:
+        raise typer.BadParameter("it needs the schedule, --seed or --plan, or else --planted", param_hint="--plant")
     if plant is not None and "," in plant and not planted:
         raise typer.BadParameter("only --planted takes several faults", param_hint="--plant")
     if worker is not None:
