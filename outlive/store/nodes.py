@@ -216,7 +216,7 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
 
 
 def _still_there(session: Session, node: str, before: list[Kept]) -> list[Kept]:
-    """What a node keeps. If its keeper is gone: what no other node keeps, of what was there before."""
+    """The arrays that a node keeps. If its keeper is gone: those from before that no other node keeps."""
     try:
         return _kept_there(session, node)
     except Nobody:
