@@ -152,8 +152,13 @@ class Evacuation:
 
     @property
     def takes_replicas(self) -> bool:
-        """Whether replicas may be made here: not while arrays leave, which lack a copy then, nor just after."""
-        return not self._leaving_now and self._peers.now() >= self._emptied_at + _STAYS_EMPTY
+        """Whether replicas may be made here: not while arrays leave, which lack a copy then, nor just after.
+
+        Nor between two portions of them, unless the node is used again: what has left would come back at the rate at
+        which it leaves.
+        """
+        rests_until = -math.inf if self._idle_since is None else self._rests_until
+        return not self._leaving_now and self._peers.now() >= max(self._emptied_at, rests_until) + _STAYS_EMPTY
 
     @contextlib.contextmanager
     def _without_replicas(self) -> Iterator[None]:

@@ -163,6 +163,30 @@ def test_a_keeper_asks_seldom_what_scales_the_cluster(shelf: Shelf) -> None:
     assert asked == [0, 11, 32, 73, 154, 235]
 
 
+def test_a_keeper_that_rests_between_two_portions_takes_no_replicas(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has just left would come back, at the rate at which it leaves."""
+    clock = [100.0]
+    leaving = Evacuation(shelf, "n", SimpleNamespace(now=lambda: clock[0]))  # type: ignore[arg-type]
+    infos = [Writer(shelf).put(np.zeros(5000, "u1"), key=f"k{i}", store="s") for i in range(4)]
+    leaving._rate, leaving._idle_since = infos[0].size * 2, 0.0
+    took = list[bool]()
+
+    def evacuate(array_ids: list[str], *, anywhere: bool) -> list[bool]:
+        took.append(leaving.takes_replicas)
+        return [shelf.delete(array_id) for array_id in array_ids]
+
+    monkeypatch.setattr(leaving, "evacuate", evacuate)
+    assert leaving.takes_replicas
+    leaving._leave_with_everything(anywhere=False)
+    assert len(leaving.kept()) == 2
+    clock[0] = leaving._rests_until
+    assert took == [False] and not leaving.takes_replicas
+    leaving._idle_since = None  # a program works here again
+    assert leaving.takes_replicas
+
+
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
     Writer(shelf).put(np.ones(3))
     leaving = Evacuation(shelf, "n", SimpleNamespace())  # type: ignore[arg-type]
