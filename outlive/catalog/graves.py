@@ -21,6 +21,7 @@ class Graves:
     def __init__(self) -> None:
         self.strays: set[str] = set()
         self.saved_strays: set[str] = set()
+        self.saved_pages: list[int] = []
         self._versions = OrderedDict[_Name, int]()
         self._pages: dict[int, dict[_Name, None]] = {}
         self._changed: set[int] = set()

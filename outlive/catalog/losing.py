@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections import defaultdict
@@ -14,9 +15,11 @@ from outlive.catalog.instructions import PATIENCE, Call, Conversation, SearchShe
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
+from outlive.errors import StoreUnavailable
 
 _MOST_KNOWN = 1000  # dead nodes: as many as the GCS remembers
 _SEARCH_AGAIN = 20.0  # seconds
+_TRY_AGAIN = 1.0  # seconds until a head that refused is asked again
 _log = logging.getLogger(__name__)
 
 
@@ -91,7 +94,9 @@ def _settling(state: State) -> deletion.Settle:
         if state.graves.strays:
             for info in infos:
                 state.note_earlier_deleted(info)
-        if not is_silent and (state.graves.changed or not state.shelves.isdisjoint(state.dead)):
+        graves = state.graves
+        unsaved = graves.changed or (graves.strays and state.under_way.saving)  # another deletion may wait for the head
+        if not is_silent and (unsaved or not state.shelves.isdisjoint(state.dead)):
             over = list[bool]()
             yield Start(_settle_all(state, over))
             is_silent = not (yield Wait(lambda: bool(over), PATIENCE))
@@ -100,12 +105,15 @@ def _settling(state: State) -> deletion.Settle:
 
 
 def _settle_all(state: State, over: list[bool]) -> Conversation[None]:
-    """Settle all dead nodes, and save that; at the end, however it comes, `over` is not empty."""
-    try:
-        yield from look_for_dead(state)
-        yield from saving.save(state)  # a round may have settled them, and may not have saved it yet
-    finally:
-        over.append(True)
+    """Settle all dead nodes, and save that; `over` is not empty then. A head that refuses is asked again for 20 s."""
+    until = state.outside.now() + PATIENCE
+    while not over and state.outside.now() < until:
+        with contextlib.suppress(StoreUnavailable):
+            yield from look_for_dead(state)
+            yield from saving.save(state)  # a round may have settled them, and may not have saved it yet
+            over.append(True)
+            return
+        yield Wait(lambda: False, _TRY_AGAIN)
 
 
 def settle(state: State, array_id: str) -> Conversation[None]:

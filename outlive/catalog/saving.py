@@ -9,7 +9,9 @@ from outlive.catalog import pages
 from outlive.catalog.instructions import Conversation, Save, Wait
 from outlive.catalog.state import State
 
-_AHEAD, _AGAIN = 60 * 10**9, 30 * 10**9  # nanoseconds: how far a version is ahead that is noted, and until the next is
+# Nanoseconds. A version that is noted is ahead of any by the first and second together, and never by less than the
+# second. One that is further ahead of the head's clock than the third is of a damaged shelf.
+_AHEAD, _AGAIN, _MOST_AHEAD = 60 * 10**9, 30 * 10**9, 366 * 86400 * 10**9
 _log = logging.getLogger(__name__)
 
 
@@ -39,8 +41,9 @@ def _save_graves(state: State) -> Conversation[None]:
     try:
         for number, some in changed.items():
             yield Save(pages.grave_page(number), json.dumps(some).encode())
-        if changed:
+        if numbers != graves.saved_pages:
             yield Save(pages.GRAVES, json.dumps(numbers).encode())
+            graves.saved_pages = numbers
     except BaseException:
         graves.changed_again(changed)
         raise
@@ -72,14 +75,16 @@ def foresee(state: State, version: int) -> Conversation[None]:
     """
     under_way = state.under_way
     yield Wait(lambda: not under_way.foreseeing)
-    if version <= state.foreseen:
+    if not state.foreseen < version <= state.now_ns() + _MOST_AHEAD:
         return
     under_way.foreseeing = True
     try:
         yield Save(pages.VERSIONS, str(version + _AHEAD).encode())
-        state.foreseen = version + _AHEAD
-    except Exception:  # noqa: BLE001 - whatever it is, arrays can be listed all the same
-        _log.warning("the head has not noted which versions arrays have", exc_info=True)
+        state.foreseen, under_way.not_foreseen = version + _AHEAD, False
+    except Exception as error:  # noqa: BLE001 - whatever it is, arrays can be listed all the same
+        if not under_way.not_foreseen:  # this comes each second
+            _log.warning("the head has not noted which versions arrays have: %s", error)
+        under_way.not_foreseen = True
     finally:
         under_way.foreseeing = False
 

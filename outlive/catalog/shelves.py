@@ -47,7 +47,7 @@ def begin(state: State) -> Conversation[None]:
     nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
-    if state.unheard or state.unlisted:
+    if state.graves.strays or state.unlisted:
         state.exceeded = max(before, state.now_ns())
     yield from successors.account(state)
 

@@ -59,6 +59,7 @@ class UnderWay:
         self.saving = False  # losses are being saved
         self.saving_shelves = False  # the list of nodes with shelves is being saved
         self.foreseeing = False  # a version is being saved
+        self.not_foreseen = False  # the head has refused to save it
         self.bulk = False  # arrays are being copied together
 
 
@@ -131,6 +132,7 @@ class State:
             self.deleted[name] = version
             self.graves.add(name, version)
         self.graves.take_changed()
+        self.graves.saved_pages = self.graves.pages
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
@@ -370,6 +372,9 @@ class State:
         self.unlisted -= dead
         unheard = {node for node in dead if node not in self.epochs}
         self.unheard |= unheard
+        if unheard - self.graves.strays:  # they confirmed a deletion, perhaps, and died then
+            for name, version in self.deleted.items():
+                self.graves.add(name, version)
         self.graves.strays |= unheard
 
     def deleted_after(self, infos: Iterable[ArrayInfo]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import itertools
 import logging
 import os
@@ -224,13 +223,15 @@ class Session:
                 "it wants needs the keeper, which waits for that lock. Do it once the handler has returned"
             )
 
-    @functools.cached_property
-    def _chunks(self) -> Callable[[], int]:
-        return ChunkSize(self.peers, self.node)
+    _chunks: Callable[[], int] | None = None
 
     @property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
+        if (
+            self._chunks is None
+        ):  # no `cached_property`: before Python 3.12 its lock would stay locked in a forked child
+            self._chunks = ChunkSize(self.peers, self.node)
         return self._chunks()
 
 

@@ -148,6 +148,10 @@ ONCE_FAILED = (
     """[400222, ["a", "b"], [["client2", "a", [[5.0059, "put", ["m"], 8]]], ["before", "b", [[1.1302, "put", ["m"],
     2001]]]], [[0.0496, "set clock", "a", "", -1000.0], [2.0066, "restart node", "b", "two", 0.378],
     [2.1106, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # The same, of the third catalog.
+    """[400222, ["a", "b"], [["client2", "a", [[25.0, "put", ["m"], 8]]], ["before", "b", [[1.1302, "put", ["m"],
+    2001]]]], [[0.0496, "set clock", "a", "", -1000.0], [2.0066, "restart node", "b", "two", 35.0],
+    [2.1106, "kill catalog"], [20.0, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # A node had died before a catalog had heard from it, and the next one did not know what was deleted meanwhile.
     """[410009, ["a", "b", "c"], [["client2", "b", [[0.2092, "put", ["k"], 9], [0.4159, "delete", ["k"], 11]]],
     ["client3", "c", [[0.0086, "put", ["k"], 17], [0.1905, "put", ["m"], 15]]]],

@@ -25,7 +25,7 @@ def test_what_is_asked_does_not_grow() -> None:
             assert what == "KeyError" or after["sent"] <= before["sent"] * 1.1, f"bytes of {what}, with {size}"
         assert found["tick of a keeper"] == few["tick of a keeper"], size
         nodes, _ = size
-        # Once in half a minute a tick has the head note a version, which is some bytes more.
+        # Once a minute a tick has the head note a version, which is some bytes more.
         sent = few["tick of the catalog"]["head_sent"] * nodes / 10
         assert found["tick of the catalog"]["head_sent"] == pytest.approx(sent, rel=0.01), size
 
