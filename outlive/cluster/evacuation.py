@@ -178,7 +178,12 @@ class Evacuation:
                 self._emptied_at = self._peers.now()
 
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
-        """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here."""
+        """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here.
+
+        None goes as long as the catalog has to be told of adopted arrays: it would take these for deleted ones.
+        """
+        if self._shelf.ledger.adopted:
+            return [not self._shelf.has(array_id) for array_id in array_ids]
         infos = [info for info in map(self._info, array_ids) if info is not None]
         safe: list[bool] = self._ask("evacuate", pack(infos), self._node, self._shelf.ledger.epoch, anywhere)
         safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]

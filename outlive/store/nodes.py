@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
     from outlive.store.session import Session
 
-WHY_SOME_STAY = "no other node has room for them or answers, or they were put meanwhile"
+WHY_SOME_STAY = "no other node has room for them or answers, or they came meanwhile"
 _ROUNDS_IN_VAIN = 5  # how often a node's arrays are asked to leave, if they do not become fewer
 _TRY_AGAIN = 1.0  # seconds until they are asked again
 

@@ -152,6 +152,13 @@ ONCE_FAILED = (
     """[400222, ["a", "b"], [["client2", "a", [[25.0, "put", ["m"], 8]]], ["before", "b", [[1.1302, "put", ["m"],
     2001]]]], [[0.0496, "set clock", "a", "", -1000.0], [2.0066, "restart node", "b", "two", 35.0],
     [2.1106, "kill catalog"], [20.0, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    # A node was drained before the catalog was told of an array that its keeper had adopted: it counted as deleted.
+    """[461510, ["a", "b"], [["before", "b", [[0.0744, "put", ["m"], 2001]]], ["beside", "a", [[4.6919, "drain", ["b"]],
+    [15.1508, "drain", ["b"]]]]], [[0.025, "kill catalog", "", "", 0.0, "evacuate"],
+    [0.9247, "restart node", "b", "stopped", 3.571]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
+    """[462448, ["a", "b"], [["before", "b", [[0.3941, "put", ["m"], 2000]]], ["after", "b", [[1.2166, "put", ["k"],
+    2102]]]], [[0.6691, "restart node", "b", "stopped", 0.221], [0.9442, "drain machine", "b", "", 0.221],
+    [1.1209, "kill catalog"]], [0.0, 0.0, 0.0, 0.0, 0.0], []]""",
     # A node had died before a catalog had heard from it, and the next one did not know what was deleted meanwhile.
     """[410009, ["a", "b", "c"], [["client2", "b", [[0.2092, "put", ["k"], 9], [0.4159, "delete", ["k"], 11]]],
     ["client3", "c", [[0.0086, "put", ["k"], 17], [0.1905, "put", ["m"], 15]]]],
