@@ -182,7 +182,7 @@ class Evacuation:
 
         None goes as long as the catalog has to be told of adopted arrays: it would take these for deleted ones.
         """
-        if self._shelf.ledger.adopted:
+        if self._adopted_is_untold:
             return [not self._shelf.has(array_id) for array_id in array_ids]
         infos = [info for info in map(self._info, array_ids) if info is not None]
         safe: list[bool] = self._ask("evacuate", pack(infos), self._node, self._shelf.ledger.epoch, anywhere)
@@ -207,6 +207,10 @@ class Evacuation:
         if gone:
             self._ask("dropped", gone, self._node)
         return [not self._shelf.has(array_id) for array_id in array_ids]
+
+    @property
+    def _adopted_is_untold(self) -> bool:
+        return bool(self._shelf.ledger.adopted)
 
     def _stay(self, info: ArrayInfo) -> bool:
         """Tell the catalog that an array is kept here after all; False if it was deleted or replaced."""

@@ -12,6 +12,7 @@ from outlive.catalog import deletion, pages, replicas, shelves
 from outlive.catalog.instructions import Conversation
 from outlive.catalog.state import State
 from outlive.cluster import tenure
+from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.keeper import Keeper
 from outlive.cluster.tenure import Tenure
 
@@ -64,7 +65,7 @@ def _left_with_a_shelf_behind() -> Iterator[Change]:
 
 
 def _lost_is_dropped() -> Iterator[Change]:
-    """A node that is emptied drops what counts as lost, although it has just adopted that."""
+    """A node that is emptied drops what counts as lost, although it has just adopted that and told nobody."""
     is_gone = replicas._is_gone  # noqa: SLF001
 
     def forgotten(state: State, info: Any, node: str) -> bool:
@@ -73,6 +74,7 @@ def _lost_is_dropped() -> Iterator[Change]:
         return not state.index.holders(info.id) and not state.index.is_superseded(info.id)
 
     yield replicas, "_is_gone", forgotten
+    yield Evacuation, "_adopted_is_untold", False
 
 
 def _adopted_without_a_mark() -> Iterator[Change]:
