@@ -248,7 +248,6 @@ FOUND_SOON = (
     "adopted is forgotten",
     "lost is dropped",
     "welcomed without a listing",
-    "left with a shelf behind",
     "settled is not saved",
     "lost is not saved",
     "remembered for good",
