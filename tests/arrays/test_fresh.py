@@ -219,7 +219,7 @@ def test_a_file_on_disk_that_was_cut_is_not_promoted(
     assert os.listdir(shelf.staging()) == []
 
 
-def test_memory_of_a_promotion_that_fails_is_given_back_at_once(
+def test_memory_of_a_promotion_that_fails_is_given_back_without_a_collector(
     shelf: Shelf, spilled: tuple[Disk, ArrayInfo], allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python's collector may not run for long, and the bytes count as free."""
@@ -238,7 +238,8 @@ def test_memory_of_a_promotion_that_fails_is_given_back_at_once(
         with pytest.raises(OSError, match="a bad disk"):
             move.promote(shelf, spilled[0], spilled[1].id)
         assert allocated
-        assert ".copy (deleted)" not in Path("/proc/self/maps").read_text()
+        # a thread that has done its last piece has the copy until it ends
+        eventually(lambda: ".copy (deleted)" not in Path("/proc/self/maps").read_text())
     finally:
         gc.enable()
 
