@@ -6,13 +6,12 @@ Its shelf may be adopted. Graves are kept in pages, so that only changed pages a
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-PAGES = 256
+from outlive.catalog.paging import Name, Paged
+
 _MOST = 100_000  # keys
-_Name = tuple[str, str]  # store and key
 
 
 class Graves:
@@ -22,28 +21,22 @@ class Graves:
         self.strays: set[str] = set()
         self.saved_strays: set[str] = set()
         self.saved_pages: list[int] = []
-        self._versions = OrderedDict[_Name, int]()
-        self._pages: dict[int, dict[_Name, None]] = {}
-        self._changed: set[int] = set()
+        self._versions = OrderedDict[Name, int]()  # by store and key
+        self._paged = Paged()
 
-    def add(self, name: _Name, version: int) -> None:
+    def add(self, name: Name, version: int) -> None:
         """Note that no array of a key is to come back that is no later than this version."""
         if self._versions.get(name, 0) >= version:
             return
         self._versions[name] = version
         self._versions.move_to_end(name)
-        self._pages.setdefault(_page(name), {})[name] = None
-        self._changed.add(_page(name))
+        self._paged.put(name)
         while len(self._versions) > _MOST:
             self._remove(next(iter(self._versions)))
 
-    def _remove(self, name: _Name) -> None:
+    def _remove(self, name: Name) -> None:
         del self._versions[name]
-        page = self._pages[_page(name)]
-        del page[name]
-        if not page:
-            del self._pages[_page(name)]
-        self._changed.add(_page(name))
+        self._paged.remove(name)
 
     def forget_strays(self, is_known: Callable[[str], bool]) -> None:
         """Forget the strays that are not known any more, and all graves with the last of them."""
@@ -57,22 +50,18 @@ class Graves:
     @property
     def changed(self) -> bool:
         """Whether there are changes that are not saved."""
-        return bool(self._changed) or self.strays != self.saved_strays
+        return self._paged.changed or self.strays != self.saved_strays
 
     @property
     def pages(self) -> list[int]:
         """The pages that are not empty."""
-        return sorted(self._pages)
+        return self._paged.numbers
 
     def take_changed(self) -> dict[int, list[tuple[str, str, int]]]:
         """The pages that changed since the last call, and what is on them now: store, key, version."""
-        changed, self._changed = self._changed, set()
-        return {page: [(*name, self._versions[name]) for name in self._pages.get(page, {})] for page in sorted(changed)}
+        changed = self._paged.take_changed().items()
+        return {page: [(*name, self._versions[name]) for name in names] for page, names in changed}
 
     def changed_again(self, pages: Iterable[int]) -> None:
         """Note that pages could not be saved."""
-        self._changed.update(pages)
-
-
-def _page(name: _Name) -> int:
-    return zlib.crc32("\0".join(name).encode()) % PAGES
+        self._paged.changed_again(pages)

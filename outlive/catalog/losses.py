@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-
-PAGES = 256
-_Name = tuple[str, str]  # store and key; store and id, if the array had no key
+from outlive.catalog.paging import Name, Paged
 
 
 class Lost(NamedTuple):
@@ -24,18 +21,16 @@ class Losses:
     """The losses of a cluster: of each key at most one array, the last."""
 
     def __init__(self) -> None:
-        self._lost: dict[_Name, Lost] = {}
-        self._names: dict[str, _Name] = {}  # by id
-        self._pages: dict[int, dict[_Name, None]] = {}
-        self._changed: set[int] = set()
+        self._lost: dict[Name, Lost] = {}  # by store and key; by store and id, if the array had no key
+        self._names: dict[str, Name] = {}  # by id
+        self._paged = Paged()
 
     def add(self, lost: Lost) -> None:
         name = _name(lost.info)
         if (before := self._lost.get(name)) is not None:
             del self._names[before.info.id]
         self._lost[name], self._names[lost.info.id] = lost, name
-        self._pages.setdefault(_page(name), {})[name] = None
-        self._changed.add(_page(name))
+        self._paged.put(name)
 
     def remove(self, info: ArrayInfo) -> Lost | None:
         """Forget the lost array of this array's key, or this array if it has no key; returns what was lost."""
@@ -46,15 +41,11 @@ class Losses:
         names = [self._names[array_id] for array_id in array_ids if array_id in self._names]
         return [lost.info for lost in map(self._remove, names) if lost is not None]
 
-    def _remove(self, name: _Name) -> Lost | None:
+    def _remove(self, name: Name) -> Lost | None:
         lost = self._lost.pop(name, None)
         if lost is not None:
             del self._names[lost.info.id]
-            page = self._pages[_page(name)]
-            del page[name]
-            if not page:
-                del self._pages[_page(name)]
-            self._changed.add(_page(name))
+            self._paged.remove(name)
         return lost
 
     def of(self, info: ArrayInfo) -> Lost | None:
@@ -86,26 +77,21 @@ class Losses:
     @property
     def changed(self) -> bool:
         """Whether there are changes that are not saved."""
-        return bool(self._changed)
+        return self._paged.changed
 
     @property
     def pages(self) -> list[int]:
         """The pages that are not empty."""
-        return sorted(self._pages)
+        return self._paged.numbers
 
     def take_changed(self) -> dict[int, list[Lost]]:
         """The pages that changed since the last call, and what is on them now."""
-        changed, self._changed = self._changed, set()
-        return {page: [self._lost[name] for name in self._pages.get(page, {})] for page in sorted(changed)}
+        return {page: [self._lost[name] for name in names] for page, names in self._paged.take_changed().items()}
 
     def changed_again(self, pages: Iterable[int]) -> None:
         """Note that pages could not be saved."""
-        self._changed.update(pages)
+        self._paged.changed_again(pages)
 
 
-def _name(info: ArrayInfo) -> _Name:
+def _name(info: ArrayInfo) -> Name:
     return info.store, info.key or info.id
-
-
-def _page(name: _Name) -> int:
-    return zlib.crc32("\0".join(name).encode()) % PAGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from outlive.arrays.info import ArrayInfo
@@ -155,6 +155,11 @@ class Talk:
             self._state.validate()
         if isinstance(self.instruction, Wait) and not self.over and self.instruction.until():
             self.answer(True)
+
+    def until(self, kind: type, carry_out: Callable[[Any], Any]) -> None:
+        """Have its instructions carried out, until it gives one of this kind or is over."""
+        while not self.over and not isinstance(self.instruction, kind):
+            self.answer(carry_out(self.instruction))
 
     @property
     def calls(self) -> dict[str, tuple[str, tuple[Any, ...]]]:

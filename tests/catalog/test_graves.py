@@ -93,16 +93,13 @@ def test_a_deletion_that_is_repeated_waits_for_the_head_too() -> None:
     state, two = world.state, info(2)
     put(state, two, "a")
     first = Talk(world, losing.end(state, [two.id]))
-    while not isinstance(first.instruction, Start):
-        first.answer(world.carry_out(first.instruction))
+    first.until(Start, world.carry_out)
     settling = Talk(world, first.instruction.conversation)
-    while not isinstance(settling.instruction, Save):
-        settling.answer(world.carry_out(settling.instruction))
+    settling.until(Save, world.carry_out)
     first.answer(None)
     assert isinstance(first.instruction, Wait)
     second = Talk(world, losing.end(state, [two.id]))
-    while not second.over and not isinstance(second.instruction, Start):
-        second.answer(world.carry_out(second.instruction))
+    second.until(Start, world.carry_out)
     assert not second.over
     assert not [method for _, method, _ in world.asked if method == "drop"]
 
@@ -113,12 +110,10 @@ def test_a_head_that_refuses_is_asked_again_before_the_last_file_goes() -> None:
     state, two = world.state, info(2)
     put(state, two, "a")
     talk = Talk(world, losing.end(state, [two.id]))
-    while not isinstance(talk.instruction, Start):
-        talk.answer(world.carry_out(talk.instruction))
+    talk.until(Start, world.carry_out)
     settling = Talk(world, talk.instruction.conversation)
     for _ in range(3):
-        while not isinstance(settling.instruction, Save):
-            settling.answer(world.carry_out(settling.instruction))
+        settling.until(Save, world.carry_out)
         settling.answer(StoreUnavailable("the head refuses"))
         assert isinstance(settling.instruction, Wait)
     assert not [method for _, method, _ in world.asked if method == "drop"]
