@@ -219,7 +219,6 @@ def test_a_file_on_disk_that_was_cut_is_not_promoted(
     assert os.listdir(shelf.staging()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="now and then it is given back only by the collector; not understood yet")
 def test_memory_of_a_promotion_that_fails_is_given_back_without_a_collector(
     shelf: Shelf, spilled: tuple[Disk, ArrayInfo], allocated: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +239,7 @@ def test_memory_of_a_promotion_that_fails_is_given_back_without_a_collector(
             move.promote(shelf, spilled[0], spilled[1].id)
         assert allocated
         # a thread that has done its last piece has the copy until it ends
-        eventually(lambda: ".copy (deleted)" not in Path("/proc/self/maps").read_text())
+        eventually(lambda: f"{spilled[1].id}.copy (deleted)" not in Path("/proc/self/maps").read_text())
     finally:
         gc.enable()
 

@@ -63,6 +63,7 @@ class Node:
         self.unknown: set[str] = set()
         """Methods that it does not have."""
         self.leased: dict[bytes, Process] = {}
+        self._asked: list[Any] = []  # the requests for leases that have come, and are not answered yet
         self.port = cluster.serve(self)
         kinds = ["DRIVER"] * (number == 0) + ["WORKER"] * workers
         self.processes = [Process(1000 * (number + 1) + i, self, kind) for i, kind in enumerate(kinds)]
@@ -89,7 +90,14 @@ class Node:
         return rpc.messages("core_worker").GetCoreWorkerStatsReply(core_worker_stats=one.stats())
 
     def RequestWorkerLease(self, request: Any) -> Any:  # noqa: N802 - the latest idle worker first
+        self._asked.append(request)
         self.cluster.wait_while(lambda: self.silent)
+        try:
+            return self._lease(request)
+        finally:
+            self._asked.remove(request)
+
+    def _lease(self, request: Any) -> Any:
         lease_id, job = _asked_lease(request)
         free = [one for one in self.workers if not one.running and one.job == job and one not in self.leased.values()]
         reply = rpc.messages("node_manager").RequestWorkerLeaseReply(canceled=not free)
@@ -99,8 +107,8 @@ class Node:
             reply.worker_address.ip_address, reply.worker_address.port = "127.0.0.1", self.port
         return reply
 
-    def CancelWorkerLease(self, request: Any) -> Any:  # noqa: N802
-        self.cluster.wait_while(lambda: self.silent)
+    def CancelWorkerLease(self, request: Any) -> Any:  # noqa: N802 - a raylet takes its calls in their order
+        self.cluster.wait_while(lambda: self.silent or self._asked)
         return rpc.messages("node_manager").CancelWorkerLeaseReply()
 
     def ReturnWorkerLease(self, request: Any) -> Any:  # noqa: N802

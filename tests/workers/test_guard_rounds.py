@@ -302,9 +302,6 @@ def test_a_node_that_stops_between_look_and_act(cluster, clock, soon_given_up, m
     assert idle(cluster) == [0, 0]
 
 
-@pytest.mark.xfail(
-    strict=False, reason="on a busy machine a late lease is not returned now and then; not understood yet"
-)
 def test_nodes_that_stop_are_asked_for_their_leases_at_the_same_time(cluster, clock, soon_given_up, monkeypatch):
     """One after the other, each would take many seconds of each round."""
     look = watch.inspect
@@ -331,9 +328,13 @@ def test_nodes_that_stop_are_asked_for_their_leases_at_the_same_time(cluster, cl
     if not leases._names_leases():
         return  # before Ray 2.50 a late lease cannot be returned: see docs/limits.md
     eventually(lambda: not any(node.leased for node in cluster.nodes))
-    clock.now += 120
-    guard.step()
-    assert idle(cluster) == [0, 0]
+
+    def all_gone() -> bool:  # a raylet that is slow to lease a worker counts as starting one, and is asked again later
+        clock.now += 120
+        guard.step()
+        return idle(cluster) == [0, 0]
+
+    eventually(all_gone)
 
 
 def test_a_worker_that_ends_after_the_look(cluster, clock, monkeypatch):
